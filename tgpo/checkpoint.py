@@ -1,0 +1,82 @@
+"""Checkpoints: written aside, then renamed, so that `checkpoints/step-N/` is complete or absent. No pickle.
+
+`model/` loads with `AutoModelForCausalLM`; `optimizer.safetensors` holds the optimiser's state by parameter name, as
+torch.distributed.checkpoint gathers it, so that it does not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+
+from tgpo.errors import RequestError
+from tgpo.policy import Policy
+
+FULL = StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True)
+
+
+def save(folder: Path, step: int, policy: Policy, tokenizer: Any, optimizer: torch.optim.Optimizer) -> Path:
+    """Writes `folder/step-N`; a kill at any moment leaves either nothing or all of it."""
+    target = folder / f"step-{step}"
+    aside = folder / f".step-{step}.partial"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    policy.model.save_pretrained(aside / "model")
+    tokenizer.save_pretrained(aside / "model")
+    flat = get_optimizer_state_dict(policy, optimizer, options=FULL)
+    tensors = {key: value.contiguous() for key, value in flat.items() if isinstance(value, Tensor)}
+    plain = {key: value for key, value in flat.items() if not isinstance(value, Tensor)}
+    save_file(tensors, aside / "optimizer.safetensors")
+    (aside / "state.json").write_text(json.dumps({"step": step, "optimizer": plain}, indent=1))
+    for path in [*aside.rglob("*"), aside]:
+        sync(path)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(aside, target)
+    sync(folder)
+    return target
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Removes all but the newest `keep` checkpoints."""
+    for path in complete(folder)[:-keep]:
+        shutil.rmtree(path)
+
+
+def complete(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def newest(run: Path) -> Path:
+    found = complete(run / "checkpoints")
+    if not found:
+        raise RequestError(f"resume={run}: no complete checkpoint there; start a new run without resume")
+    return found[-1]
+
+
+def restore(path: Path, policy: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Puts back the optimiser's state (the weights are loaded with the model) and returns the step."""
+    state = json.loads((path / "state.json").read_text())
+    flat = {**load_file(path / "optimizer.safetensors"), **state["optimizer"]}
+    set_optimizer_state_dict(policy, optimizer, flat, options=FULL)
+    return state["step"]
+
+
+def sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

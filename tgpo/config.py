@@ -1,0 +1,176 @@
+"""The configuration, checked: every option typed and bounded before anything heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tgpo.errors import RequestError, did_you_mean
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StudentOptions(Options):
+    name: str
+    path: str
+
+
+class TeacherOptions(Options):
+    name: str
+    path: str | None
+    backend: Literal["hf"]
+
+
+class RolloutOptions(Options):
+    backend: Literal["hf"]
+    prompts_per_batch: int = Field(ge=1)
+    group_size: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    max_response_length: int = Field(ge=1)
+    old_logprobs: Literal["sampler", "recompute"]
+
+
+class TrainOptions(Options):
+    steps: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    betas: tuple[float, float]
+    weight_decay: float = Field(ge=0)
+    max_grad_norm: float = Field(gt=0)
+    updates_per_batch: int = Field(ge=1)
+    max_tokens_per_micro_batch: int = Field(ge=1)
+    max_logits: int = Field(ge=1)
+    entropy_bonus: float = Field(ge=0)
+    checkpoint_every: int = Field(ge=1)
+    keep_checkpoints: int = Field(ge=1)
+    max_bad_steps: int = Field(ge=0)
+    dtype: Literal["float32", "bfloat16", "float16"]
+    device: str
+    threads: int | None = Field(ge=1)
+
+
+class EvalOptions(Options):
+    every: int = Field(ge=1)
+    samples_per_problem: int = Field(ge=1)
+    temperature: float = Field(ge=0)
+    max_response_length: int = Field(ge=1)
+
+
+class MetricsOptions(Options):
+    gradient_variance_every: int = Field(ge=0)
+    gradient_variance_method: Literal["exact", "sketch"]
+    sketch_size: int = Field(ge=1)
+    divergence_every: int = Field(ge=0)
+    topk: int = Field(ge=1)
+    rollout_samples: int = Field(ge=0)
+    rollout_samples_every: int = Field(ge=1)
+
+
+class LoggerOptions(Options):
+    backend: Literal["none", "wandb"]
+    project: str = "tgpo"
+    entity: str | None = None
+
+
+class RunOptions(Options):
+    """The whole configuration. `objective` and `task` check themselves when they are built."""
+
+    name: str
+    seed: int = Field(ge=0)
+    resume: str | None
+    output_dir: str
+    tuning: dict[str, Any]
+    objective: dict[str, Any]
+    task: dict[str, Any]
+    student: StudentOptions
+    teacher: TeacherOptions
+    rollout: RolloutOptions
+    train: TrainOptions
+    eval: EvalOptions
+    metrics: MetricsOptions
+    logger: LoggerOptions
+    choices: dict[str, str | None] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _updates_have_groups(self) -> RunOptions:
+        prompts, updates = self.rollout.prompts_per_batch, self.train.updates_per_batch
+        if prompts % updates:
+            raise ValueError(f"rollout.prompts_per_batch ({prompts}) does not divide into {updates} equal updates")
+        return self
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked request: the options, and the two parts that are built straight from the configuration."""
+
+    options: RunOptions
+    objective: Any
+    task: Any
+    resolved: dict[str, Any]
+
+
+def check(config: DictConfig | dict[str, Any]) -> Request:
+    """Types, ranges and names; raises RequestError with one line for the first thing that is wrong."""
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
+    except OmegaConfBaseException as error:
+        raise RequestError(f"the configuration does not resolve: {first_line(error)}") from error
+    assert isinstance(resolved, dict)
+    resolved = {str(key): value for key, value in resolved.items()}
+    try:
+        options = RunOptions.model_validate(resolved)
+    except ValidationError as error:
+        raise RequestError(explain(error, RunOptions, "")) from error
+    return Request(options, build(resolved, "objective"), build(resolved, "task"), resolved)
+
+
+def build(resolved: dict[str, Any], section: str) -> Any:
+    """The object a section's `_target_` names, its mistakes told in the terms of the command line."""
+    try:
+        return instantiate(resolved[section], _convert_="all")
+    except Exception as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ValidationError):
+            raise RequestError(explain(cause, None, f"{section}.")) from error
+        raise RequestError(f"{section}: {first_line(cause)}") from error
+
+
+def explain(error: ValidationError, model: type[BaseModel] | None, prefix: str) -> str:
+    """The first mistake, as `train.steps=0: input should be greater than or equal to 1`."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = prefix + ".".join(path)
+    if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        return f"'{key}' is not an option{did_you_mean(key, option_names(model)) if model else ''}"
+    message = first["msg"].removeprefix("Value error, ")
+    if not path:
+        return prefix.removesuffix(".") + (": " if prefix else "") + message
+    return f"{key}={first['input']}: {message[0].lower()}{message[1:]}"
+
+
+def option_names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += option_names(kind, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def run_directory(resume: str | None, output_dir: str) -> str:
+    """The OmegaConf resolver behind `hydra.run.dir`: a resumed run goes on in its own directory."""
+    return str(Path(resume)) if resume else output_dir

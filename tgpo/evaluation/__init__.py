@@ -1,0 +1,1 @@
+"""Accuracy of the current weights on held-out problems."""

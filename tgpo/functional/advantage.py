@@ -1,0 +1,46 @@
+"""Group-relative advantages: what a rollout is worth against the others of its prompt."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+STD_EPSILON = 1e-6
+
+
+def group_index(group_B: Tensor) -> tuple[Tensor, int]:
+    """Dense group numbers `0..G-1` a sequence, and G, from any integer labels."""
+    labels, index_B = group_B.unique(return_inverse=True)
+    return index_B, len(labels)
+
+
+def group_mean(values_B: Tensor, group_B: Tensor) -> Tensor:
+    """Each sequence's group mean, `[B]`."""
+    index_B, groups = group_index(group_B)
+    sums = values_B.new_zeros(groups).index_add_(0, index_B, values_B)
+    counts = values_B.new_zeros(groups).index_add_(0, index_B, torch.ones_like(values_B))
+    return (sums / counts)[index_B]
+
+
+def group_advantage(reward_B: Tensor, group_B: Tensor, *, normalize_std: bool) -> Tensor:
+    r"""`A_i = R_i - mean_group(R)`, divided by `std_group(R) + 1e-6` when `normalize_std`.
+
+    The standard deviation is the unbiased one (n-1), as in the public GRPO implementations. A group of one, and a
+    group whose rewards are all equal, has advantage 0 exactly.
+
+    Source: DeepSeekMath, arXiv 2402.03300, section 4.1.2; without std: Dr. GRPO, arXiv 2503.20783.
+    """
+    index_B, groups = group_index(group_B)
+    centred_B = reward_B - group_mean(reward_B, group_B)
+    lowest, highest = (
+        reward_B.new_zeros(groups).scatter_reduce_(0, index_B, reward_B, how, include_self=False)
+        for how in ("amin", "amax")
+    )
+    # n equal rewards can have a mean one rounding away from them; dividing that by 1e-6 would make it a signal
+    centred_B = centred_B.masked_fill((lowest == highest)[index_B], 0.0)
+    if not normalize_std:
+        return centred_B
+    squares = reward_B.new_zeros(groups).index_add_(0, index_B, centred_B.square())
+    counts = reward_B.new_zeros(groups).index_add_(0, index_B, torch.ones_like(reward_B))
+    std = (squares / (counts - 1).clamp(min=1)).sqrt()
+    return centred_B / (std[index_B] + STD_EPSILON)

@@ -1,0 +1,145 @@
+"""The rounds of a run: step, log, evaluate, checkpoint, and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tgpo import checkpoint
+from tgpo.config import Request
+from tgpo.engine import Collected, derived_seed
+from tgpo.evaluation.accuracy import evaluate
+from tgpo.interrupt import Interrupt
+from tgpo.metrics.terminal import View, open_view
+from tgpo.metrics.writer import JsonLines, Sink, WandbSink, Writer, drop_after
+from tgpo.preflight import objective_name
+from tgpo.rollout.base import RolloutEngine, Sampling
+from tgpo.rundir import RunDirectory
+from tgpo.trainer import Trainer
+
+
+class RunInterruptedError(Exception):
+    """The run was asked to stop and left a checkpoint: exit code 130."""
+
+
+class RunUnstableError(Exception):
+    """Too many steps in a row had a loss or gradient that is not finite; there is a checkpoint."""
+
+
+@dataclass
+class Parts:
+    """What a run is built from."""
+
+    request: Request
+    tokenizer: Any
+    rollout: RolloutEngine
+    trainer: Trainer
+    done: int  # steps already taken
+
+
+def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[int]:
+    """Yields each step once it is on disk. Every step's files are written before the next begins."""
+    options = parts.request.options
+    steps, bad = options.train.steps, 0
+    for name in ("metrics.jsonl", "rollouts.jsonl"):
+        drop_after(files.path / name, parts.done if parts.done else -1)
+    writer, samples = open_writer(parts.request, files.path), JsonLines(files.path / "rollouts.jsonl")
+    latest: dict[str, Any] = {}
+
+    def assess(step: int) -> None:
+        record = evaluation_record(parts, step)
+        writer.write(record)
+        latest.update(record)
+
+    def save(step: int) -> None:
+        checkpoint.save(files.checkpoints, step, parts.trainer.policy, parts.tokenizer, parts.trainer.optimizer)
+        checkpoint.prune(files.checkpoints, options.train.keep_checkpoints)
+
+    try:
+        with open_view(steps, parts.done) as view:
+            greet(view, parts, files.path)
+            if parts.done == 0:
+                assess(0)
+            for step in range(parts.done + 1, steps + 1):
+                record, collected = parts.trainer.step(step)
+                writer.write({"kind": "train", **record})
+                latest.update(record)
+                if step == 1 or step % options.metrics.rollout_samples_every == 0:
+                    for sample in sampled(step, collected, options.metrics.rollout_samples):
+                        samples.write(sample)
+                if step % options.eval.every == 0 or step == steps:
+                    assess(step)
+                view.show(step, latest)
+                bad = bad + 1 if record["train/skipped_updates"] == options.train.updates_per_batch else 0
+                stop = interrupt.requested or bad > options.train.max_bad_steps
+                if step % options.train.checkpoint_every == 0 or step == steps or stop:
+                    save(step)
+                yield step
+                if bad > options.train.max_bad_steps:
+                    raise RunUnstableError(
+                        f"{bad} steps in a row had a loss or gradient that is not finite; lower train.lr"
+                    )
+                if interrupt.requested and step < steps:
+                    raise RunInterruptedError
+    finally:
+        writer.close({key: value for key, value in latest.items() if key != "kind"})
+        samples.close({})
+
+
+def evaluation_record(parts: Parts, step: int) -> dict[str, Any]:
+    options, started = parts.request.options, time.perf_counter()
+    sampling = Sampling(
+        options.eval.samples_per_problem,
+        options.eval.temperature,
+        options.eval.max_response_length,
+        derived_seed(options.seed, "eval", step),
+    )
+    result = evaluate(parts.request.task, parts.rollout, parts.tokenizer, sampling)
+    return {"kind": "eval", "step": step, **result.metrics, "time/eval": time.perf_counter() - started}
+
+
+def sampled(step: int, collected: Collected, count: int) -> Iterator[dict[str, Any]]:
+    """`count` rollouts spread evenly over the batch, so that they come from different prompts."""
+    total = len(collected.rollouts)
+    for row in sorted({i * total // count for i in range(min(count, total))}):
+        rollout = collected.rollouts[row]
+        yield {
+            "step": step,
+            "problem": rollout.problem.id,
+            "prompt": rollout.problem.prompt,
+            "answer": rollout.problem.answer,
+            "response": collected.responses[row],
+            "reward": float(collected.reward_B[row]),
+            "length": len(rollout.response_ids),
+            "finish_reason": rollout.finish_reason,
+        }
+
+
+def open_writer(request: Request, directory: Path) -> Writer:
+    options = request.options
+    sinks: list[Sink] = [JsonLines(directory / "metrics.jsonl")]
+    if options.logger.backend == "wandb":
+        tags = [objective_name(request), options.teacher.name, options.student.name]
+        sinks.append(
+            WandbSink(
+                directory,
+                project=options.logger.project,
+                entity=options.logger.entity,
+                group=options.name,
+                name=directory.name,
+                tags=tags,
+                config=request.resolved,
+            )
+        )
+    return Writer(sinks)
+
+
+def greet(view: View, parts: Parts, directory: Path) -> None:
+    options = parts.request.options
+    what = f"{objective_name(parts.request)}: {options.student.name} learns from {options.teacher.name}"
+    view.say(f"{what} on {parts.request.task.name}, seed {options.seed}\nrun directory   {directory}")
+    if parts.done:
+        view.say(f"resumed after step {parts.done}")

@@ -1,0 +1,111 @@
+"""Gradient variance, measured: the unit is the prompt group.
+
+With per-group gradients g_1 .. g_N of one update before clipping, scaled so that their mean is the update's gradient:
+
+    S = sum_i |g_i - mean|^2 / (N - 1)        gradient/variance     trace of the per-group covariance
+    |G|^2 = |mean|^2 - S / N                  unbiased square of the true gradient's norm
+    S / max(|G|^2, tiny)                      gradient/noise_scale
+    |G|^2 / (S / N)                           gradient/snr          can be negative: it is unbiased
+
+Source: McCandlish et al. 2018, arXiv 1812.06162, appendix A.1, whose two batch sizes are one group and all N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+TINY = 1e-30
+
+
+def variance_statistics(group_squares: Sequence[float], mean_square: float) -> dict[str, float]:
+    """From `|g_i|^2` of each group and `|mean|^2`; empty for fewer than two groups, which have no variance."""
+    n = len(group_squares)
+    if n < 2:
+        return {}
+    variance = max(sum(group_squares) - n * mean_square, 0.0) / (n - 1)
+    signal = mean_square - variance / n
+    return {
+        "gradient/variance": variance,
+        "gradient/snr": signal / max(variance / n, TINY),
+        "gradient/noise_scale": variance / max(signal, TINY),
+    }
+
+
+class GroupGradients(Protocol):
+    """Called after each group's backward passes, and once at the end, when `.grad` holds the update's gradient."""
+
+    name: str
+
+    def close_group(self) -> None: ...
+
+    def finish(self) -> dict[str, float]: ...
+
+
+class ExactGroupGradients:
+    """Holds a second gradient: the groups so far are moved out of `.grad`, so that it holds one group's at a time."""
+
+    name = "exact"
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self.total: list[Tensor | None] = [None] * len(self.parameters)
+        self.squares: list[float] = []
+
+    def close_group(self) -> None:
+        square = 0.0
+        for i, parameter in enumerate(self.parameters):
+            if parameter.grad is None:
+                continue
+            square += float(parameter.grad.double().square().sum())
+            total = self.total[i]
+            self.total[i] = parameter.grad if total is None else total.add_(parameter.grad)
+            parameter.grad = None
+        self.squares.append(square)
+
+    def finish(self) -> dict[str, float]:
+        for parameter, total in zip(self.parameters, self.total, strict=True):
+            parameter.grad = total
+        n = len(self.squares)
+        mean_square = sum(float(total.double().square().sum()) for total in self.total if total is not None)
+        # `.grad` summed over groups is the update's gradient, so a group's own is n times its share
+        return variance_statistics([square * n * n for square in self.squares], mean_square)
+
+
+class SketchedGroupGradients:
+    """Holds a count-sketch of the gradient instead: seeded signs, elements folded onto `size` buckets.
+
+    The sketch is linear, so a group's is the difference of two; `E |sketch(x)|^2 = |x|^2` over the signs.
+    Source: Charikar, Chen, Farach-Colton 2002.
+    """
+
+    name = "sketch"
+
+    def __init__(self, parameters: Iterable[nn.Parameter], size: int, seed: int) -> None:
+        self.parameters, self.size, self.seed = list(parameters), size, seed
+        self.before = torch.zeros(size, dtype=torch.float64)
+        self.squares: list[float] = []
+
+    def close_group(self) -> None:
+        after = self._sketch()
+        self.squares.append(float((after - self.before).square().sum()))
+        self.before = after
+
+    def finish(self) -> dict[str, float]:
+        n = len(self.squares)
+        return variance_statistics([square * n * n for square in self.squares], float(self.before.square().sum()))
+
+    def _sketch(self) -> Tensor:
+        buckets = torch.zeros(self.size, dtype=torch.float64)
+        for index, parameter in enumerate(self.parameters):
+            if parameter.grad is None:
+                continue
+            device = parameter.grad.device
+            generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + index)
+            for chunk in parameter.grad.flatten().split(self.size):
+                signs = torch.randint(0, 2, chunk.shape, generator=generator, device=device, dtype=torch.int8) * 2 - 1
+                buckets[: len(chunk)] += (chunk.double() * signs).cpu()
+        return buckets

@@ -1,0 +1,47 @@
+"""Rewards and response lengths of one rollout batch, under contract names. Averages of nothing are absent."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tgpo.types import Rollout
+
+REPETITION_RATIO = 0.25  # compressed to under a quarter: the response says the same thing over and over
+REPETITION_MIN_BYTES = 64  # zlib's own overhead hides repetition in shorter texts
+
+
+def reward_metrics(reward_B: Tensor, group_B: Tensor) -> dict[str, float]:
+    """`reward/solved_groups` is the fraction of groups with at least one right response."""
+    groups = [reward_B[group_B == group] for group in group_B.unique()]
+    return {
+        "reward/mean": reward_B.mean().item(),
+        "reward/group_std": torch.stack([group.std(correction=0) for group in groups]).mean().item(),
+        "reward/solved_groups": torch.stack([(group > 0).any().float() for group in groups]).mean().item(),
+    }
+
+
+def length_metrics(rollouts: Sequence[Rollout], responses: Sequence[str], reward_B: Tensor) -> dict[str, float]:
+    """Lengths in tokens, EOS included."""
+    length_B = torch.tensor([len(r.response_ids) for r in rollouts], dtype=torch.float32)
+    right_B = reward_B.cpu() > 0
+    metrics = {
+        "response/length_mean": length_B.mean().item(),
+        "response/length_p95": length_B.quantile(0.95).item(),
+        "response/truncated_fraction": sum(r.finish_reason == "length" for r in rollouts) / len(rollouts),
+        "response/repetition_fraction": sum(map(repeats_itself, responses)) / len(responses),
+    }
+    if right_B.any():
+        metrics["response/length_correct_mean"] = length_B[right_B].mean().item()
+    if not right_B.all():
+        metrics["response/length_incorrect_mean"] = length_B[~right_B].mean().item()
+    return metrics
+
+
+def repeats_itself(text: str) -> bool:
+    """Whether zlib shrinks the text to under a quarter."""
+    data = text.encode()
+    return len(data) >= REPETITION_MIN_BYTES and len(zlib.compress(data)) < REPETITION_RATIO * len(data)

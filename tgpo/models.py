@@ -1,0 +1,55 @@
+"""Where models come from: the tiny ones in this package, a local folder, or the hub. Safetensors, no remote code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tgpo.errors import RequestError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+TINY_PREFIX = "tiny:"
+TINY_ROOT = Path(__file__).parent / "tiny" / "weights"
+
+
+def resolve(path: str) -> str:
+    """`tiny:NAME` -> the folder of a model that ships with the package; anything else unchanged."""
+    if not path.startswith(TINY_PREFIX):
+        return path
+    name, shipped = path.removeprefix(TINY_PREFIX), [p.name for p in TINY_ROOT.iterdir() if p.is_dir()]
+    if name not in shipped:
+        raise RequestError(f"no tiny model is called '{name}'{did_you_mean(name, shipped)}")
+    return str(TINY_ROOT / name)
+
+
+def load_tokenizer(path: str) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(resolve(path), trust_remote_code=False)
+
+
+def load_model(path: str, dtype: str, device: str | torch.device) -> PreTrainedModel:
+    """In evaluation mode: dropout would make the sampler and the trainer two different policies."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # the run has one of its own
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        resolve(path),
+        dtype=getattr(torch, dtype),
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    return model.to(device).eval()
+
+
+def eos_ids(model: PreTrainedModel, tokenizer: Any) -> tuple[int, ...]:
+    """Every id that ends a response: the tokenizer's, and those the model's generation settings add."""
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    ids = {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
+    return tuple(sorted(i for i in ids if i is not None))

@@ -1,0 +1,132 @@
+"""Everything that can be known to be wrong before a model loads. Each check raises RequestError with the mend."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from pathlib import Path
+
+from tgpo.config import Request, RunOptions
+from tgpo.errors import RequestError
+from tgpo.models import load_tokenizer, resolve
+from tgpo.types import TEACHER_NEEDS
+
+
+def preflight(request: Request) -> None:
+    """Runs every check, the cheap ones first."""
+    options = request.options
+    check_objective(request)
+    check_device(options.train.device)
+    paths = {"student": options.student.path, "teacher": options.teacher.path}
+    for role, path in paths.items():
+        if path is not None:
+            check_files(f"{role}.path", path)
+    check_tokenizers(options)
+    check_lengths(request)
+
+
+def check_objective(request: Request) -> None:
+    options, objective = request.options, request.objective
+    if objective.needs & TEACHER_NEEDS and options.teacher.path is None:
+        raise RequestError(
+            f"objective={objective_name(request)} needs a teacher and teacher=none was given; choose a teacher or "
+            "objective=grpo"
+        )
+    if objective.needs_groups and options.rollout.group_size < 2:
+        raise RequestError(
+            f"rollout.group_size={options.rollout.group_size}: objective={objective_name(request)} compares the "
+            "rollouts of a prompt with one another; use 2 or more"
+        )
+
+
+def objective_name(request: Request) -> str:
+    return request.options.choices.get("objective") or request.resolved["objective"]["_target_"].rsplit(".", 1)[-1]
+
+
+def check_device(device: str) -> None:
+    import torch
+
+    try:
+        wanted = torch.device("cpu" if device == "auto" else device)
+    except RuntimeError:
+        raise RequestError(f"train.device={device}: not a device; use auto, cpu, cuda or cuda:N") from None
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        raise RequestError(f"train.device={device}: this machine has no CUDA device; use train.device=cpu")
+
+
+def check_files(key: str, path: str) -> None:
+    """The model is on this machine, and its weights are safetensors. Nothing is ever downloaded by a run."""
+    folder = Path(resolve(path))
+    if not folder.is_dir():
+        cached = cached_snapshot(path)
+        if cached is None:
+            raise RequestError(
+                f"{key}={path}: no such folder, and no such model in the local cache; fetch it with: hf download {path}"
+            )
+        folder = cached
+    if not (folder / "config.json").is_file():
+        raise RequestError(f"{key}={path}: no config.json there; give the folder that from_pretrained would load")
+    if not any(folder.glob("*.safetensors")):
+        raise RequestError(f"{key}={path}: no *.safetensors there; other weight formats can run code and are refused")
+
+
+def cached_snapshot(path: str) -> Path | None:
+    """The hub model's folder in the local cache, if its configuration is there."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(path, "config.json")
+    except HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def check_tokenizers(options: RunOptions) -> None:
+    """Student and teacher read the same ids as the same strings, and end a response with the same one."""
+    if options.teacher.path is None:
+        return
+    student, teacher = load_tokenizer(options.student.path), load_tokenizer(options.teacher.path)
+    for index, (ours, theirs) in enumerate(zip_longest(id_strings(student), id_strings(teacher))):
+        if ours != theirs:
+            raise RequestError(
+                f"student and teacher have different tokenizers: id {index} is {ours!r} for {options.student.path} and "
+                f"{theirs!r} for {options.teacher.path}; choose a teacher of the student's family"
+            )
+    if student.eos_token_id != teacher.eos_token_id:
+        raise RequestError(
+            f"student and teacher end a response differently: {student.eos_token!r} and {teacher.eos_token!r}; the "
+            "teacher would push the student never to stop"
+        )
+
+
+def id_strings(tokenizer) -> list[str | None]:
+    by_id = {index: token for token, index in tokenizer.get_vocab().items()}
+    return [by_id.get(index) for index in range(max(by_id) + 1)]
+
+
+def check_lengths(request: Request) -> None:
+    """Prompt and response fit the model, measured on the held-out problems; its vocabulary holds the tokenizer's."""
+    from transformers import AutoConfig
+
+    from tgpo.rollout.base import encode_prompts
+
+    options = request.options
+    tokenizer = load_tokenizer(options.student.path)
+    if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
+        raise RequestError(f"student.path={options.student.path}: its tokenizer needs an EOS token and a chat template")
+    longest = max(map(len, encode_prompts(tokenizer, request.task.eval_problems())))
+    for key, path in (("student.path", options.student.path), ("teacher.path", options.teacher.path)):
+        if path is None:
+            continue
+        config = AutoConfig.from_pretrained(resolve(path), trust_remote_code=False, local_files_only=True)
+        room = getattr(config, "max_position_embeddings", None)
+        cap = max(options.rollout.max_response_length, options.eval.max_response_length)
+        if room is not None and longest + cap > room:
+            raise RequestError(
+                f"rollout.max_response_length={cap} and prompts of {longest} tokens exceed the {room} positions of "
+                f"{key}={path}; use at most {room - longest}"
+            )
+        if config.vocab_size < len(tokenizer):
+            raise RequestError(
+                f"{key}={path}: its head has {config.vocab_size} columns for {len(tokenizer)} tokens of the tokenizer"
+            )

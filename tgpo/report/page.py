@@ -1,0 +1,109 @@
+"""One run as one self-contained page, with its table and figures beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import vl_convert
+import yaml
+
+from tgpo.report.collect import RunFiles, read_run
+from tgpo.report.figures import Panel, run_panels
+from tgpo.rundir import write_whole
+
+SAMPLE_STEPS = 4  # of rollouts on the page: the first and the last, and some between
+
+
+def write_report(directory: Path) -> Path:
+    """Writes `report/report.html`, `report/table.md` and an SVG a figure; returns the page's path."""
+    run = read_run(directory)
+    folder = directory / "report"
+    folder.mkdir(exist_ok=True)
+    panels = run_panels(run)
+    for panel in panels:
+        write_whole(folder / f"{panel.slug}.svg", panel.svg())
+    write_whole(folder / "table.md", table(run).to_markdown(index=False, floatfmt=".4g") + "\n")
+    write_whole(folder / "report.html", render(run, panels))
+    return folder / "report.html"
+
+
+def render(run: RunFiles, panels: list[Panel]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tgpo", "report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("page.html.jinja").render(
+        title=title(run),
+        subtitle=subtitle(run),
+        status=run.status,
+        steps=run.config["train"]["steps"],
+        headline=headline(run),
+        panels=[{"slug": p.slug, "title": p.title, "caption": p.caption, "spec": p.spec()} for p in panels],
+        samples=samples(run),
+        table=table(run).round(4).fillna("").to_dict("split"),
+        config=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
+        provenance=yaml.safe_dump(run.provenance, sort_keys=False, allow_unicode=True),
+        command="python " + " ".join(run.provenance.get("command", ["run.py"])),
+        vega=vl_convert.javascript_bundle(),  # pyright: ignore[reportCallIssue]  the stub forgets a default
+    )
+
+
+def title(run: RunFiles) -> str:
+    return run.config["choices"].get("objective") or run.config["name"]
+
+
+def subtitle(run: RunFiles) -> str:
+    config = run.config
+    return f"{config['student']['name']} learns from {config['teacher']['name']} on {run.task}, seed {config['seed']}"
+
+
+def headline(run: RunFiles) -> list[dict[str, str]]:
+    """First and last value of what matters most."""
+    accuracy = run.accuracy()
+    cards = []
+    if len(accuracy):
+        base, last = accuracy["accuracy"].iloc[0], accuracy["accuracy"].iloc[-1]
+        cards.append({"label": "held-out accuracy", "value": f"{last:.3f}", "note": f"base student {base:.3f}"})
+    for column, label, form in (
+        ("response/length_mean", "mean response length", ".1f"),
+        ("response/truncated_fraction", "truncated rollouts", ".1%"),
+        ("divergence/reverse_kl_k1", "reverse KL, nats a token", ".2f"),
+        ("gradient/norm", "gradient norm", ".2f"),
+    ):
+        if column in run.train and run.train[column].notna().any():
+            values = run.train[column].dropna()
+            note = f"first step {values.iloc[0]:{form}}"
+            cards.append({"label": label, "value": f"{values.iloc[-1]:{form}}", "note": note})
+    return cards
+
+
+def samples(run: RunFiles) -> list[dict[str, Any]]:
+    """Sample rollouts of a few steps spread over the run."""
+    steps = sorted({rollout["step"] for rollout in run.rollouts})
+    if len(steps) > SAMPLE_STEPS:
+        steps = [steps[round(i * (len(steps) - 1) / (SAMPLE_STEPS - 1))] for i in range(SAMPLE_STEPS)]
+    return [{"step": step, "rollouts": [r for r in run.rollouts if r["step"] == step]} for step in steps]
+
+
+def table(run: RunFiles) -> pd.DataFrame:
+    """A row an evaluation, with the training metrics of the same step."""
+    columns = {
+        "reward/mean": "reward",
+        "response/length_mean": "length",
+        "response/truncated_fraction": "truncated",
+        "gradient/norm": "gradient norm",
+        "gradient/variance": "gradient variance",
+        "divergence/reverse_kl_k1": "reverse KL",
+    }
+    measured = {column: name for column, name in columns.items() if column in run.train}
+    rows = run.train[["step", *measured]].rename(columns=measured)
+    return run.accuracy().merge(rows, on="step", how="left").astype({"step": int})
+
+
+def closing_lines(directory: Path, report: Path) -> str:
+    """What a finished run says last."""
+    accuracy = read_run(directory).accuracy()["accuracy"]
+    lines = [f"base accuracy   {accuracy.iloc[0]:.3f}", f"final accuracy  {accuracy.iloc[-1]:.3f}"]
+    return "\n".join([*lines, f"report          {report}"])

@@ -1,0 +1,42 @@
+"""What a rollout engine is: Problem -> Rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tgpo.types import Problem, Rollout
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample. `temperature` 0 is greedy; `seed` alone decides the draws."""
+
+    samples_per_problem: int
+    temperature: float
+    max_response_length: int
+    seed: int
+
+
+class RolloutEngine(Protocol):
+    """Responses to problems from the policy's current weights.
+
+    Rollouts come back problem by problem, `samples_per_problem` in a row, `group` being the problem's index. The
+    log-probabilities they carry are those of the model at temperature 1, whatever the sampling temperature.
+    """
+
+    def generate(self, problems: Sequence[Problem], sampling: Sampling) -> list[Rollout]: ...
+
+    def sync(self, policy_version: int) -> None:
+        """Called after every policy update, before the next rollouts."""
+        ...
+
+
+def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
+    """Token ids of each problem as one user turn, ready for the model to answer."""
+    turns = [[{"role": "user", "content": problem.prompt}] for problem in problems]
+    return [
+        tuple(ids)
+        for ids in tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False, tokenize=True)
+    ]

@@ -1,0 +1,171 @@
+"""Rollouts with the Hugging Face model that is being trained: its weights are always the current ones.
+
+A group shares its prompt's prefill; finished responses leave the batch; keys and values go into room reserved up
+front. Each (response, position) has a random number of its own, so a response does not depend on which others
+are still running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from tgpo.rollout.base import Sampling, encode_prompts
+from tgpo.types import Problem, Rollout
+
+COMPACT_BELOW = 0.8  # drop finished rows when fewer than this fraction still run: a copy of the cache must pay
+
+
+class RoomyLayer(DynamicLayer):
+    """A cache layer that grows into reserved room where `DynamicLayer` copies itself at every token."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self._rooms: dict[str, Tensor] = {}
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+        self.keys = self._append("keys", self.keys, key_states)
+        self.values = self._append("values", self.values, value_states)
+        return self.keys, self.values
+
+    def _append(self, name: str, old: Any, new: Tensor) -> Tensor:
+        used, total = old.shape[2], old.shape[2] + new.shape[2]
+        room = self._rooms.get(name)
+        if room is None or len(room) != len(new):  # the first tokens, or rows were dropped or repeated
+            room = new.new_empty(*new.shape[:2], self.room, new.shape[3])
+            room[:, :, :used] = old
+            self._rooms[name] = room
+        room[:, :, used:total] = new
+        return room[:, :, :total]
+
+
+class HFRollout:
+    """The `hf` rollout engine; `model` is shared with the trainer, so `sync` has nothing to copy."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, eos_ids: Sequence[int]) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.eos = torch.tensor(list(eos_ids), device=model.device)
+        self.policy_version = 0
+
+    def sync(self, policy_version: int) -> None:
+        self.policy_version = policy_version
+
+    @torch.no_grad()
+    def generate(self, problems: Sequence[Problem], sampling: Sampling) -> list[Rollout]:
+        prompts = encode_prompts(self.tokenizer, problems)
+        ids_BT, logprobs_BT, length_B = decode(
+            self.model, prompts, sampling, self.eos, len(self.tokenizer), int(self.tokenizer.pad_token_id or 0)
+        )
+        ended_B = torch.isin(ids_BT.gather(1, length_B[:, None] - 1)[:, 0], self.eos).tolist()
+        rollouts = []
+        for row, (ids, logprobs, length) in enumerate(
+            zip(ids_BT.tolist(), logprobs_BT.tolist(), length_B.tolist(), strict=True)
+        ):
+            group = row // sampling.samples_per_problem
+            rollouts.append(
+                Rollout(
+                    problem=problems[group],
+                    group=group,
+                    prompt_ids=prompts[group],
+                    response_ids=tuple(ids[:length]),
+                    logprobs=tuple(logprobs[:length]),
+                    source="student",
+                    finish_reason="eos" if ended_B[row] else "length",
+                    policy_version=self.policy_version,
+                )
+            )
+        return rollouts
+
+
+def decode(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    eos: Tensor,
+    vocabulary: int,
+    pad_id: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Responses `[B,T]`, the model's log-probabilities of them (nats), and their lengths up to and including EOS."""
+    device, repeats, most = model.device, sampling.samples_per_problem, sampling.max_response_length
+    prompt_BP, real_BP = left_pad(prompts, pad_id, device)
+    batch, width = len(prompts) * repeats, prompt_BP.shape[1]
+    generator = torch.Generator(device).manual_seed(sampling.seed)
+    uniform_BT = torch.rand(batch, most, generator=generator, device=device, dtype=torch.float64)
+    ids_BT = torch.full((batch, most), pad_id, device=device)
+    logprobs_BT = torch.zeros(batch, most, device=device)
+    length_B = torch.full((batch,), most, device=device)
+
+    cache: Any = DynamicCache(config=model.config)
+    cache.layers = [RoomyLayer(width + most) for _ in cache.layers]
+    positions_BP = (real_BP.cumsum(1) - 1).clamp(min=0)
+    hidden = model(
+        prompt_BP, attention_mask=real_BP, position_ids=positions_BP, past_key_values=cache, logits_to_keep=1
+    )
+    logits_BV = hidden.logits[:, -1].repeat_interleave(repeats, 0)
+    cache.batch_repeat_interleave(repeats)
+    mask_BS = torch.cat([real_BP.repeat_interleave(repeats, 0), real_BP.new_ones(batch, most)], 1)
+    prompt_length_B = real_BP.sum(1).repeat_interleave(repeats)
+    alive_B = torch.arange(batch, device=device)  # the rows still in the batch
+    running_B = torch.ones(batch, dtype=torch.bool, device=device)  # of those, the ones not finished
+
+    for t in range(most):
+        token_B, logprob_B = sample(logits_BV[:, :vocabulary], uniform_BT[alive_B, t], sampling.temperature)
+        rows = alive_B[running_B]
+        ids_BT[rows, t], logprobs_BT[rows, t] = token_B[running_B], logprob_B[running_B]
+        ended_B = running_B & torch.isin(token_B, eos)
+        length_B[alive_B[ended_B]] = t + 1
+        running_B = running_B & ~ended_B
+        still_running = int(running_B.sum())
+        if still_running == 0 or t + 1 == most:
+            break
+        if still_running < COMPACT_BELOW * len(alive_B):
+            keep = running_B.nonzero()[:, 0]
+            cache.batch_select_indices(keep)
+            token_B, alive_B, running_B = token_B[keep], alive_B[keep], running_B[keep]
+        logits_BV = model(
+            token_B[:, None],
+            attention_mask=mask_BS[alive_B, : width + t + 1],
+            position_ids=(prompt_length_B[alive_B] + t)[:, None],
+            past_key_values=cache,
+            logits_to_keep=1,
+        ).logits[:, -1]
+    return ids_BT, logprobs_BT, length_B
+
+
+def left_pad(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids and mask `[B,P]`, padded on the left."""
+    width = max(map(len, prompts))
+    ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+    real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(real, device=device)
+
+
+def sample(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """One token a row by inverting the cumulative distribution at `uniform_B`; greedy at temperature 0.
+
+    Returns the tokens and their log-probabilities at temperature 1. The sum is taken in float64: over 150,000
+    tokens, float32 would never draw the rarest.
+    """
+    logprobs_BV = logits_BV.float().log_softmax(-1)
+    if temperature == 0:
+        token_B = logprobs_BV.argmax(-1)
+    else:
+        scaled_BV = logprobs_BV if temperature == 1 else (logprobs_BV / temperature).log_softmax(-1)
+        cumulative_BV = scaled_BV.double().exp().cumsum(-1)
+        target_B1 = uniform_B[:, None] * cumulative_BV[:, -1:]
+        token_B = torch.searchsorted(cumulative_BV, target_B1, right=True)[:, 0].clamp(max=logits_BV.shape[1] - 1)
+    return token_B, logprobs_BV.gather(1, token_B[:, None])[:, 0]
+
+
+def load(model: PreTrainedModel, tokenizer: Any, eos_ids: Sequence[int]) -> HFRollout:
+    """Called by the run for `rollout.backend=hf`."""
+    return HFRollout(model, tokenizer, eos_ids)

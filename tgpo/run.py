@@ -1,0 +1,101 @@
+"""One run, from a checked request to its report: builds the parts, then goes round the loop."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tgpo import checkpoint
+from tgpo.config import Request, check
+from tgpo.engine import Engine, EngineOptions
+from tgpo.interrupt import Interrupt
+from tgpo.loop import Parts, RunInterruptedError, rounds
+from tgpo.models import eos_ids, load_model, load_tokenizer
+from tgpo.policy import Policy
+from tgpo.preflight import preflight
+from tgpo.provenance import provenance
+from tgpo.report.page import closing_lines, write_report
+from tgpo.rundir import RunDirectory
+from tgpo.trainer import Trainer
+
+
+def run(config: Any, directory: Path) -> Path:
+    """Runs (or resumes) one experiment in `directory`; returns the path of its report."""
+    files = RunDirectory(directory)
+    resume = config["resume"]
+    request = check(files.config() if resume else config)
+    preflight(request)
+    from_checkpoint = checkpoint.newest(directory) if resume else None
+    if not resume:
+        files.create(request.resolved, provenance(request.resolved))
+    files.status("running", 0)
+    step = 0
+    try:
+        with Interrupt() as interrupt:
+            parts = build(request, from_checkpoint)
+            step = parts.done
+            for step in rounds(parts, files, interrupt):
+                files.status("running", step)
+        files.status("done", step)
+    except (RunInterruptedError, KeyboardInterrupt):
+        files.status("interrupted", step, "asked to stop; go on with resume=" + str(directory))
+        raise
+    except BaseException as error:
+        files.status("failed", step, f"{type(error).__name__}: {error}")
+        raise
+    report = write_report(directory)
+    print(closing_lines(directory, report), flush=True)
+    return report
+
+
+def build(request: Request, from_checkpoint: Path | None) -> Parts:
+    """Loads the models and joins the parts. Nothing is loaded twice."""
+    options = request.options
+    torch.manual_seed(options.seed)
+    if options.train.threads:
+        torch.set_num_threads(options.train.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    train, rollout = options.train, options.rollout
+    device = pick_device(train.device)
+    student_path = str(from_checkpoint / "model") if from_checkpoint else options.student.path
+    tokenizer = load_tokenizer(student_path)
+    model = load_model(student_path, train.dtype, device)
+    policy = Policy(model, len(tokenizer), train.max_logits)
+    teacher = None
+    if options.teacher.path is not None:
+        teacher = backend("teachers", options.teacher.backend).load(
+            options.teacher.path,
+            train.dtype,
+            device,
+            len(tokenizer),
+            train.max_logits,
+            train.max_tokens_per_micro_batch,
+        )
+    sampler = backend("rollout", rollout.backend).load(model, tokenizer, eos_ids(model, tokenizer))
+    engine_options = EngineOptions(
+        seed=options.seed,
+        prompts_per_batch=rollout.prompts_per_batch,
+        group_size=rollout.group_size,
+        temperature=rollout.temperature,
+        max_response_length=rollout.max_response_length,
+        recompute_old_logprobs=rollout.old_logprobs == "recompute",
+        max_tokens=train.max_tokens_per_micro_batch,
+    )
+    engine = Engine(request.task, sampler, policy, teacher, tokenizer, engine_options)
+    trainer = Trainer(policy, request.objective, engine, train, options.metrics, options.seed)
+    done = checkpoint.restore(from_checkpoint, policy, trainer.optimizer) if from_checkpoint else 0
+    sampler.sync(done)
+    return Parts(request, tokenizer, sampler, trainer, done)
+
+
+def backend(package: str, name: str) -> Any:
+    """`teacher.backend=hf` is `tgpo/teachers/hf.py`, loaded only when asked for."""
+    return importlib.import_module(f"tgpo.{package}.{name}")
+
+
+def pick_device(name: str) -> torch.device:
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

@@ -1,0 +1,57 @@
+"""The files of a run's directory, other than its metrics and checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from tgpo.errors import RequestError
+
+State = Literal["running", "done", "failed", "interrupted"]
+
+
+class RunDirectory:
+    """`config.yaml`, `provenance.json`, `status.json`; each is whole or absent at any moment."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.started = time.time()
+
+    def create(self, resolved: dict[str, Any], provenance: dict[str, Any]) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        if (self.path / "status.json").exists():
+            raise RequestError(f"{self.path} already holds a run; go on with it (resume={self.path}) or move it away")
+        write_whole(self.path / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+        write_whole(self.path / "provenance.json", json.dumps(provenance, indent=1) + "\n")
+
+    def config(self) -> dict[str, Any]:
+        path = self.path / "config.yaml"
+        if not path.is_file():
+            raise RequestError(f"resume={self.path}: no run there (no config.yaml)")
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+    def status(self, state: State, step: int, reason: str | None = None, **timings: float) -> None:
+        now = time.time()
+        record = {
+            "status": state,
+            "step": step,
+            "reason": reason,
+            "timings": {"started": self.started, "updated": now, "seconds": now - self.started, **timings},
+        }
+        write_whole(self.path / "status.json", json.dumps(record, indent=1) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Written aside, synced, renamed: a reader sees the old file or the new one."""
+    aside = path.with_name(f".{path.name}.partial")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)

@@ -1,0 +1,91 @@
+"""Sums of a few two-digit numbers: `37+85-12`. The task of the embedded benchmark."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from tgpo.tasks.base import Rewards
+from tgpo.tasks.verifier import verify_responses
+from tgpo.types import STRICT, Problem
+
+HELD_OUT_BUCKETS, BUCKETS = 1, 10
+
+
+def is_held_out(expression: str) -> bool:
+    """Whether an expression belongs to evaluation. A property of its text, so training can never meet it."""
+    return zlib.crc32(expression.encode()) % BUCKETS < HELD_OUT_BUCKETS
+
+
+def expressions(rng: random.Random, terms: Sequence[int], *, held_out: bool) -> Iterator[str]:
+    """Endless random expressions from one side of the split, the number of terms uniform over `terms`."""
+    while True:
+        count = rng.choice(terms)
+        numbers = [str(rng.randint(10, 99)) for _ in range(count)]
+        expression = numbers[0] + "".join(rng.choice("+-") + number for number in numbers[1:])
+        if is_held_out(expression) == held_out:
+            yield expression
+
+
+def evaluate(expression: str) -> int:
+    """The value of `37+85-12`, without `eval`."""
+    total, sign, digits = 0, 1, ""
+    for character in expression + "+":
+        if character in "+-":
+            total += sign * int(digits)
+            sign, digits = (1 if character == "+" else -1), ""
+        else:
+            digits += character
+    return total
+
+
+def to_problem(expression: str) -> Problem:
+    return Problem(
+        id=f"arithmetic/{expression}", prompt=expression, answer=str(evaluate(expression)), task="arithmetic"
+    )
+
+
+@dataclass(frozen=True, config=STRICT)
+class Arithmetic:
+    """Training problems have `min_terms` to `max_terms` numbers; evaluation has a fixed number of each kind."""
+
+    min_terms: Annotated[int, Field(ge=2)] = 2
+    max_terms: Annotated[int, Field(le=8)] = 4
+    eval_two_terms: Annotated[int, Field(ge=0)] = 64
+    eval_more_terms: Annotated[int, Field(ge=0)] = 128
+    eval_seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Arithmetic:
+        if self.min_terms > self.max_terms:
+            raise ValueError(f"min_terms ({self.min_terms}) is above max_terms ({self.max_terms})")
+        if self.eval_two_terms + self.eval_more_terms == 0:
+            raise ValueError("eval_two_terms and eval_more_terms are both 0: nothing to evaluate on")
+        return self
+
+    @property
+    def name(self) -> str:
+        return "arithmetic"
+
+    def train_problems(self, seed: int, step: int, count: int) -> list[Problem]:
+        stream = expressions(
+            random.Random(f"train/{seed}/{step}"), range(self.min_terms, self.max_terms + 1), held_out=False
+        )
+        return [to_problem(next(stream)) for _ in range(count)]
+
+    def eval_problems(self) -> list[Problem]:
+        rng = random.Random(f"eval/{self.eval_seed}")
+        chosen: dict[str, None] = {}  # an ordered set: no problem twice
+        for size, terms in ((self.eval_two_terms, [2]), (self.eval_more_terms, [3, 4])):
+            goal, stream = len(chosen) + size, expressions(rng, terms, held_out=True)
+            while len(chosen) < goal:
+                chosen[next(stream)] = None
+        return [to_problem(expression) for expression in chosen]
+
+    def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards:
+        return verify_responses([problem.answer for problem in problems], responses)

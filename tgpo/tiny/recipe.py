@@ -1,0 +1,120 @@
+"""How the shipped tiny models are made, from nothing: `make models`.
+
+A running-totals teacher is trained from scratch; the students are made from it, each with a policy gap of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from tgpo.tasks.arithmetic import expressions
+from tgpo.tiny.solutions import Style, teacher_style
+
+BATCH = 64
+TERMS = (2, 3, 4)
+IGNORE = -100
+
+
+def new_model(tokenizer: Any, seed: int = 0) -> Qwen3ForCausalLM:
+    torch.manual_seed(seed)
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=32,
+            max_position_embeddings=1024,
+            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+            tie_word_embeddings=False,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def encode_batch(tokenizer: Any, problems: list[str], style: Style) -> tuple[Tensor, Tensor]:
+    """Right-padded ids and labels; the prompt carries no loss."""
+    rows, labels = [], []
+    for expression in problems:
+        turns = [{"role": "user", "content": expression}]
+        prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+        response = [*tokenizer(style(expression)).input_ids, tokenizer.eos_token_id]
+        rows.append(torch.tensor([*prompt, *response]))
+        labels.append(torch.tensor([IGNORE] * len(prompt) + response))
+    pad = torch.nn.utils.rnn.pad_sequence
+    return pad(rows, batch_first=True, padding_value=0), pad(labels, batch_first=True, padding_value=IGNORE)
+
+
+def fit(model: Qwen3ForCausalLM, tokenizer: Any, style: Style, rates: Iterator[float], seed: str) -> Iterator[int]:
+    """Supervised training at the learning rates given, one step each; yields after every step."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.0)
+    stream = expressions(random.Random(seed), TERMS, held_out=False)
+    for step, rate in enumerate(rates, start=1):
+        optimizer.param_groups[0]["lr"] = rate
+        ids, labels = encode_batch(tokenizer, [next(stream) for _ in range(BATCH)], style)
+        logits = model(ids[:, :-1]).logits  # right padding under a causal mask: no attention mask is needed
+        loss = F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORE)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if step % 100 == 0:
+            print(f"  step {step}: loss {loss.item():.4f}", flush=True)
+        yield step
+
+
+def cosine(peak: float, steps: int, warmup: int = 50) -> Iterator[float]:
+    for step in range(steps):
+        decay = 0.5 * (1 + math.cos(math.pi * step / steps))
+        yield peak * min(1.0, (step + 1) / warmup) * decay
+
+
+def train_teachers(tokenizer: Any) -> tuple[Qwen3ForCausalLM, Qwen3ForCausalLM]:
+    """The half-trained checkpoint (2,000 steps) and the finished teacher (2,800 more at half the rate)."""
+    model = new_model(tokenizer)
+    for _ in fit(model, tokenizer, teacher_style, cosine(3e-3, 2000), "teacher/1"):
+        pass
+    half_trained = copy.deepcopy(model)
+    for _ in fit(model, tokenizer, teacher_style, cosine(1.5e-3, 2800), "teacher/2"):
+        pass
+    return half_trained, model
+
+
+def add_noise(model: Qwen3ForCausalLM, scale: float, seed: int) -> Qwen3ForCausalLM:
+    """`p += randn * scale * std(p)` on every matrix."""
+    noisy, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in noisy.parameters():
+            if parameter.ndim == 2:
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter.add_(noise * scale * parameter.std())
+    return noisy
+
+
+def peak(model: Qwen3ForCausalLM, factor: float = 2.0) -> Qwen3ForCausalLM:
+    """Logits times `factor`: the final norm's weight is scaled, greedy answers do not change."""
+    peaked = copy.deepcopy(model)
+    with torch.no_grad():
+        peaked.model.norm.weight.mul_(factor)
+    return peaked
+
+
+def retrain(model: Qwen3ForCausalLM, tokenizer: Any, style: Style, rate: float, steps: int) -> Qwen3ForCausalLM:
+    """A copy fine-tuned to another style at a constant learning rate."""
+    student = copy.deepcopy(model)
+    for _ in fit(student, tokenizer, style, iter([rate] * steps), "student"):
+        pass
+    return student

@@ -1,0 +1,201 @@
+"""ScoredBatch -> loss -> step. Knows no objective by name, and is the only place where losses are reduced."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tgpo.config import MetricsOptions, TrainOptions
+from tgpo.engine import Collected, Engine, derived_seed
+from tgpo.functional.batching import by_token_budget
+from tgpo.functional.reduce import reduce, token_weights
+from tgpo.functional.schedule import warmup
+from tgpo.metrics.divergence import divergence_metrics, topk_overlap
+from tgpo.metrics.gradients import ExactGroupGradients, GroupGradients, SketchedGroupGradients
+from tgpo.metrics.lengths import length_metrics, reward_metrics
+from tgpo.objectives.base import Objective
+from tgpo.policy import Policy
+from tgpo.types import Credit
+
+Record = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser step: the rows of a rollout batch it trains on, and what each of their tokens weighs in it."""
+
+    collected: Collected
+    credit: Credit
+    row_U: Tensor
+    weights_BT: Tensor  # 0 outside the rows
+    first: bool  # the policy is still the one that sampled
+    observe_topk: int
+
+    @property
+    def trained_tokens(self) -> float:
+        return float(self.credit.mask_BT[self.row_U].sum())
+
+
+class Trainer:
+    """One call of `step` is one rollout batch: collect, credit, then one or several optimiser updates."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        objective: Objective,
+        engine: Engine,
+        options: TrainOptions,
+        metrics: MetricsOptions,
+        seed: int,
+    ) -> None:
+        self.policy, self.objective, self.engine = policy, objective, engine
+        self.options, self.metrics, self.seed = options, metrics, seed
+        self.parameters = [p for p in policy.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=options.lr, betas=options.betas, weight_decay=options.weight_decay, fused=True
+        )
+
+    def step(self, k: int) -> tuple[Record, Collected]:
+        """Trains on rollout batch k = 1, 2, ...; returns its record under contract names, and the batch."""
+        started = time.perf_counter()
+        due = is_due(k, self.metrics.divergence_every) and self.engine.teacher is not None
+        observe_topk = self.metrics.topk if due else 0
+        collected = self.engine.collect(k, self.objective, observe_topk)
+        update_started = time.perf_counter()
+        with torch.no_grad():
+            credit = self.objective.credit(collected.batch, k)
+        updates = self._split(collected, credit, observe_topk)
+        answers = [self._update(k, number, update) for number, update in enumerate(updates)]
+        taken = [answer for answer in answers if answer is not None]
+        self.engine.rollout.sync(k)
+        ended = time.perf_counter()
+
+        tokens = float(collected.batch.mask_BT.sum())
+        record: Record = {
+            "step": k,
+            **means(taken),
+            **credit.scalars,
+            **reward_metrics(collected.reward_B, collected.batch.group_B),
+            **length_metrics(collected.rollouts, collected.responses, collected.reward_B),
+            "reward/verifier_timeouts": collected.verifier_timeouts,
+            "train/lr": self._learning_rate(k),
+            "train/skipped_updates": len(answers) - len(taken),
+            **{f"time/{name}": seconds for name, seconds in collected.seconds.items()},
+            "time/update": ended - update_started,
+            "time/step": ended - started,
+            "throughput/response_tokens_per_second": tokens / collected.seconds["rollout"],
+            "memory/peak_bytes": peak_memory(self.policy.device),
+        }
+        if collected.observed is not None:
+            record |= divergence_metrics(collected.batch.tokens, collected.sampler_logprobs_BT, collected.observed)
+        return record, collected
+
+    def _split(self, collected: Collected, credit: Credit, observe_topk: int) -> list[Update]:
+        """Whole groups, in the order they were rolled out, into equal updates; each reduces over its own tokens."""
+        batch, updates = collected.batch, []
+        for groups in batch.group_B.unique().chunk(self.options.updates_per_batch):
+            row_U = torch.isin(batch.group_B, groups).nonzero()[:, 0]
+            weights_BT = torch.zeros_like(credit.mask_BT)
+            weights_BT[row_U] = token_weights(
+                credit.mask_BT[row_U], self.objective.reduction, batch.max_response_length
+            )
+            updates.append(Update(collected, credit, row_U, weights_BT, not updates, observe_topk))
+        return updates
+
+    def _update(self, k: int, number: int, update: Update) -> Record | None:
+        """One optimiser step; None when its loss or gradient was not finite and it was skipped."""
+        meter = self._meter(k, number)
+        sums: defaultdict[str, float] = defaultdict(float)
+        for unit in self._micro_batches(update, by_group=meter is not None):
+            for rows in unit:
+                for name, value in self._backward(update, rows).items():
+                    sums[name] += float(value)
+            if meter:
+                meter.close_group()
+        variance = meter.finish() if meter else {}
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.options.max_grad_norm))
+        finite = math.isfinite(norm) and math.isfinite(sums["loss/total"])
+        if finite:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._learning_rate(k)
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return {**sums, "gradient/norm": norm, **variance} if finite else None
+
+    def _micro_batches(self, update: Update, by_group: bool) -> list[list[Tensor]]:
+        """Rows of each micro-batch, in units whose gradient is measured as one: each group, or the whole update."""
+        batch = update.collected.batch
+        lengths_B = batch.tokens.prompt_mask_BP.sum(1) + batch.mask_BT.sum(1)
+        units = [update.row_U]
+        if by_group:
+            group_U = batch.group_B[update.row_U]
+            units = [update.row_U[group_U == group] for group in group_U.unique()]
+        budget = self.options.max_tokens_per_micro_batch
+        return [[row_U[part] for part in by_token_budget(lengths_B[row_U], budget)] for row_U in units]
+
+    def _meter(self, k: int, number: int) -> GroupGradients | None:
+        if not is_due(k, self.metrics.gradient_variance_every):
+            return None
+        if self.metrics.gradient_variance_method == "exact":
+            return ExactGroupGradients(self.parameters)
+        seed = derived_seed(self.seed, f"sketch/{number}", k) % 2**40
+        return SketchedGroupGradients(self.parameters, self.metrics.sketch_size, seed)
+
+    def _backward(self, update: Update, rows: Tensor) -> dict[str, Tensor]:
+        """Adds one micro-batch's share of the gradient; returns its share of the values to log."""
+        batch = update.collected.batch.select(rows)
+        width = batch.mask_BT.shape[1]
+        credit, weights_BT = update.credit.select(rows, width), update.weights_BT[rows, :width]
+        asked_BTK = batch.teacher.topk_ids_BTK if batch.teacher else None
+        student = self.policy(batch.tokens, asked_BTK, own_topk=update.observe_topk)
+        answer = self.objective.loss(student, batch, credit)
+        loss = reduce(answer.loss_BT, weights_BT)
+        if self.options.entropy_bonus:
+            loss = loss - self.options.entropy_bonus * reduce(student.entropy_BT, weights_BT)
+        loss.backward()
+
+        token_means = {"policy/entropy": student.entropy_BT.detach(), **answer.token_means}
+        if update.first:
+            sampler_BT = update.collected.sampler_logprobs_BT[rows, :width]
+            token_means["policy/sampler_logprob_gap"] = (sampler_BT - student.logprobs_BT.detach()).abs()
+        if update.observe_topk and update.collected.observed and student.topk_ids_BTK is not None:
+            theirs_BTK = update.collected.observed.topk_ids_BTK
+            assert theirs_BTK is not None
+            ours_BTK = student.topk_ids_BTK
+            theirs_BTK = theirs_BTK[rows, :width, : update.observe_topk]
+            token_means["divergence/topk_overlap"] = topk_overlap(ours_BTK, theirs_BTK)
+        trained = max(update.trained_tokens, 1.0)
+        return {
+            "loss/total": loss.detach(),
+            **{f"loss/{name}": reduce(term_BT, weights_BT) for name, term_BT in answer.terms.items()},
+            **{name: (value_BT * credit.mask_BT).sum() / trained for name, value_BT in token_means.items()},
+        }
+
+    def _learning_rate(self, k: int) -> float:
+        return warmup(k, self.options.lr, self.options.warmup_steps)
+
+
+def is_due(k: int, every: int) -> bool:
+    """The first step and every `every`-th after it; never when `every` is 0."""
+    return every > 0 and (k - 1) % every == 0
+
+
+def means(records: list[Record]) -> Record:
+    """The mean of each metric over the updates that carry it."""
+    names = {name: None for record in records for name in record}
+    values = {name: [record[name] for record in records if name in record] for name in names}
+    return {name: sum(found) / len(found) for name, found in values.items()}
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory used so far: of the device on CUDA, of the process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

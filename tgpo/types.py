@@ -1,0 +1,196 @@
+"""What flows between the parts, and the letters that name the axes of every tensor.
+
+    Problem -> Rollout -> ScoredBatch -> Credit -> StudentScores -> TokenLoss -> scalar, metrics
+
+Axes: B sequences, P prompt positions, T response positions, V vocabulary, K top-k entries, H hidden width,
+N tokens picked out of a [B,T] grid. Every log-probability is a natural logarithm (nats) of a float32 (or wider)
+log-softmax at temperature 1, whatever the sampling temperature was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Literal
+
+import torch
+from pydantic import ConfigDict
+from torch import Tensor
+
+# How every class that a yaml configures checks itself: an option it does not have is an error, not a shrug.
+STRICT = ConfigDict(extra="forbid")
+
+Source = Literal["student", "teacher"]
+FinishReason = Literal["eos", "length"]
+
+
+class Need(StrEnum):
+    """What an objective reads besides the tokens. The engine computes these and nothing else."""
+
+    REWARD = "reward"
+    OLD_LOGPROBS = "old_logprobs"
+    TEACHER_SAMPLED = "teacher_sampled"
+    TEACHER_TOPK = "teacher_topk"
+
+
+TEACHER_NEEDS = frozenset({Need.TEACHER_SAMPLED, Need.TEACHER_TOPK})
+
+
+class Reduction(StrEnum):
+    """How unreduced token losses become one number; see `tgpo.functional.reduce`."""
+
+    TOKEN = "token"
+    SEQUENCE = "sequence"
+    CONSTANT = "constant"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question with a checkable answer. `prompt` is the text of a single user turn."""
+
+    id: str
+    prompt: str
+    answer: str
+    task: str
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One response. `response_ids` ends with EOS when `finish_reason` is `eos`.
+
+    `logprobs` are the sampler's log-probabilities of `response_ids` (nats), None when the response was not
+    sampled from the policy (`source == "teacher"`).
+    """
+
+    problem: Problem
+    group: int
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    logprobs: tuple[float, ...] | None
+    source: Source
+    finish_reason: FinishReason
+    policy_version: int
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Token ids of B sequences: prompts padded on the left, responses on the right.
+
+    `mask_BT` is 1 up to and including the first EOS; `prompt_mask_BP` is 1 on real prompt tokens.
+    """
+
+    prompt_BP: Tensor
+    prompt_mask_BP: Tensor
+    response_BT: Tensor
+    mask_BT: Tensor
+
+    def select(self, rows: Tensor) -> TokenBatch:
+        """Those rows, without the columns that are padding in all of them."""
+        prompt_mask_BP, mask_BT = self.prompt_mask_BP[rows], self.mask_BT[rows]
+        first = self.prompt_BP.shape[1] - int(prompt_mask_BP.sum(1).max())
+        last = int(mask_BT.sum(1).max())
+        return TokenBatch(
+            self.prompt_BP[rows, first:], prompt_mask_BP[:, first:], self.response_BT[rows, :last], mask_BT[:, :last]
+        )
+
+    def to(self, device: torch.device) -> TokenBatch:
+        return TokenBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class TeacherSignal:
+    """What the teacher says of the student's tokens, in the student's own states. Never carries gradient.
+
+    `topk_*` are sorted by probability, so the argmax is entry 0 of the last axis.
+    """
+
+    sampled_logprobs_BT: Tensor | None = None
+    topk_ids_BTK: Tensor | None = None
+    topk_logprobs_BTK: Tensor | None = None
+
+    def narrow(self, needs: frozenset[Need], topk: int) -> TeacherSignal:
+        """Only what `needs` names, with `topk` entries: an objective cannot read what it did not declare."""
+        sampled = self.sampled_logprobs_BT if Need.TEACHER_SAMPLED in needs else None
+        if Need.TEACHER_TOPK not in needs:
+            return TeacherSignal(sampled)
+        assert self.topk_ids_BTK is not None and self.topk_logprobs_BTK is not None
+        return TeacherSignal(sampled, self.topk_ids_BTK[..., :topk], self.topk_logprobs_BTK[..., :topk])
+
+    def select(self, rows: Tensor, width: int) -> TeacherSignal:
+        parts = (getattr(self, f.name) for f in fields(self))
+        return TeacherSignal(*(None if part is None else part[rows, :width] for part in parts))
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """All an objective may know of the rollouts. Whole groups; fields it did not declare are None."""
+
+    tokens: TokenBatch
+    group_B: Tensor
+    off_policy_B: Tensor
+    reward_B: Tensor | None = None
+    old_logprobs_BT: Tensor | None = None
+    teacher: TeacherSignal | None = None
+    max_response_length: int = 0
+
+    @property
+    def mask_BT(self) -> Tensor:
+        return self.tokens.mask_BT
+
+    def select(self, rows: Tensor) -> ScoredBatch:
+        """Those rows, trimmed to their longest response."""
+        tokens = self.tokens.select(rows)
+        width = tokens.response_BT.shape[1]
+        return replace(
+            self,
+            tokens=tokens,
+            group_B=self.group_B[rows],
+            off_policy_B=self.off_policy_B[rows],
+            reward_B=None if self.reward_B is None else self.reward_B[rows],
+            old_logprobs_BT=None if self.old_logprobs_BT is None else self.old_logprobs_BT[rows, :width],
+            teacher=None if self.teacher is None else self.teacher.select(rows, width),
+        )
+
+
+@dataclass(frozen=True)
+class Credit:
+    """What an objective decides once per rollout batch, on whole groups and without gradient.
+
+    `mask_BT` marks the tokens it trains on: the denominators of the reduction are taken from it, before any
+    micro-batch exists. `scalars` are logged as they are.
+    """
+
+    mask_BT: Tensor
+    advantage_BT: Tensor | None = None
+    teacher_weight_BT: Tensor | None = None
+    scalars: Mapping[str, float] = field(default_factory=dict)
+
+    def select(self, rows: Tensor, width: int) -> Credit:
+        def pick(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x[rows, :width]
+
+        return Credit(self.mask_BT[rows, :width], pick(self.advantage_BT), pick(self.teacher_weight_BT), self.scalars)
+
+
+@dataclass(frozen=True)
+class StudentScores:
+    """The student's side, with gradient. No [B,T,V] tensor ever reaches an objective."""
+
+    logprobs_BT: Tensor
+    entropy_BT: Tensor
+    at_teacher_topk_BTK: Tensor | None = None
+    topk_ids_BTK: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class TokenLoss:
+    """An objective's answer: the unreduced loss, and what to log.
+
+    `terms` are detached parts of the loss, reduced exactly as the loss is; `token_means` are detached
+    quantities averaged over the trained tokens.
+    """
+
+    loss_BT: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    token_means: Mapping[str, Tensor] = field(default_factory=dict)
