@@ -49,7 +49,8 @@ format: $(VENV)/.setup-dev ## format the code
 models: $(VENV)/.setup ## make the tiny models again, from nothing
 	@$(BIN)/python -m tgpo.tiny
 
-figures: $(VENV)/.setup ## the README's numbers and pictures: three objectives, five seeds
+figures: $(VENV)/.setup ## the README's numbers and pictures: three objectives, five seeds, half an hour
+	@$(BIN)/python run.py -m experiment=first_look
 	@$(BIN)/python -m experiments.first_look
 
 bench: $(VENV)/.setup-bench ## seconds a step against TRL; writes benchmarks/results/

@@ -24,7 +24,8 @@ from torch.distributed.checkpoint.state_dict import (
 from tgpo.errors import RequestError
 from tgpo.policy import Policy
 
-FULL = StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True)
+SEPARATOR = "|"  # between a parameter's name and that of its state, as in `model.norm.weight|exp_avg`
+FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def save(folder: Path, step: int, policy: Policy, tokenizer: Any, optimizer: torch.optim.Optimizer) -> Path:
@@ -35,11 +36,15 @@ def save(folder: Path, step: int, policy: Policy, tokenizer: Any, optimizer: tor
     aside.mkdir(parents=True)
     policy.model.save_pretrained(aside / "model")
     tokenizer.save_pretrained(aside / "model")
-    flat = get_optimizer_state_dict(policy, optimizer, options=FULL)
-    tensors = {key: value.contiguous() for key, value in flat.items() if isinstance(value, Tensor)}
-    plain = {key: value for key, value in flat.items() if not isinstance(value, Tensor)}
+    gathered: Any = get_optimizer_state_dict(policy, optimizer, options=FULL)
+    tensors = {
+        f"{parameter}{SEPARATOR}{name}": value.contiguous()
+        for parameter, values in gathered["state"].items()
+        for name, value in values.items()
+    }
     save_file(tensors, aside / "optimizer.safetensors")
-    (aside / "state.json").write_text(json.dumps({"step": step, "optimizer": plain}, indent=1))
+    state = {"step": step, "param_groups": gathered["param_groups"]}
+    (aside / "state.json").write_text(json.dumps(state, indent=1))
     for path in [*aside.rglob("*"), aside]:
         sync(path)
     shutil.rmtree(target, ignore_errors=True)
@@ -69,8 +74,12 @@ def newest(run: Path) -> Path:
 def restore(path: Path, policy: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Puts back the optimiser's state (the weights are loaded with the model) and returns the step."""
     state = json.loads((path / "state.json").read_text())
-    flat = {**load_file(path / "optimizer.safetensors"), **state["optimizer"]}
-    set_optimizer_state_dict(policy, optimizer, flat, options=FULL)
+    by_parameter: dict[str, dict[str, Tensor]] = {}
+    for key, value in load_file(path / "optimizer.safetensors").items():
+        parameter, name = key.split(SEPARATOR)
+        by_parameter.setdefault(parameter, {})[name] = value
+    gathered: Any = {"state": by_parameter, "param_groups": state["param_groups"]}
+    set_optimizer_state_dict(policy, optimizer, gathered, options=FULL)
     return state["step"]
 
 

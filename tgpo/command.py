@@ -7,58 +7,68 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from tgpo.config import check
 from tgpo.errors import RequestError, did_you_mean
+from tgpo.rundir import RunDirectory
 
 REQUEST_IS_WRONG, INTERRUPTED = 2, 130
+CONF = Path(__file__).parents[1] / "conf"
 
 
 def guard(main: Callable[[], None]) -> None:
-    """Calls Hydra's main; mistakes of the person who asked become one line and exit code 2."""
+    """Calls Hydra's main; what Hydra itself finds wrong becomes one line and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would otherwise print with advice of its own
     try:
         main()
-    except RequestError as error:
-        fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(REQUEST_IS_WRONG)
 
 
 def run_job(config: DictConfig) -> None:
-    """One job: notes the groups that were chosen, and runs. Leaves no empty directory behind a wrong request."""
+    """One job: checks the request with the light imports, then runs it. A wrong one leaves no directory behind."""
     runtime = HydraConfig.get().runtime
-    directory = Path(runtime.output_dir)
-    choices = {key: value for key, value in runtime.choices.items() if not key.startswith("hydra/")}
+    directory, resume = Path(runtime.output_dir), config.resume is not None
     with open_dict(config):
-        config.choices = choices
+        config.choices = {group: choice for group, choice in runtime.choices.items() if not group.startswith("hydra/")}
         config.output_dir = str(directory)  # a sweep gives each job a folder of its own
     try:
+        request = check(RunDirectory(directory).config() if resume else config)
+
+        from tgpo.preflight import preflight
+
+        preflight(request)
+
         from tgpo.loop import RunInterruptedError
         from tgpo.run import run
 
         try:
-            run(config, directory)
+            run(request, directory, resume=resume)
         except RunInterruptedError:
             print(f"interrupted; go on with: python run.py resume={directory}", file=sys.stderr)
             sys.exit(INTERRUPTED)
-    except RequestError:
+    except RequestError as error:
         remove_if_empty(directory)
-        raise
+        fail(str(error))
 
 
 def remove_if_empty(directory: Path) -> None:
+    """Hydra makes the folder (and up to two above it) before the job begins."""
     for path in (directory, *list(directory.parents)[:2]):
         if not path.is_dir() or any(path.iterdir()):
             return
@@ -68,30 +78,26 @@ def remove_if_empty(directory: Path) -> None:
 def explain(error: Exception) -> str:
     """Hydra's message in one line, with the nearest name that exists."""
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        return f"'{error.override}' is not of the form key=value"
     if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '([^']+)'", text)):
         group, _, choice = found[1].rpartition("/")
-        options = re.search(r"Available options in '[^']*':\s*((?:.|\n)*)", text)
-        names = options[1].split() if options else []
-        return f"{group}={choice}: no such choice" + (did_you_mean(choice, names) if names else "")
+        return f"{group}={choice}: no such choice{did_you_mean(choice, choices(group))}"
     if found := re.search(r"Could not override '([^']+)'", text):
-        key = found[1].removeprefix("+")
-        return f"'{key}' is not an option{did_you_mean(key, known_names())}"
+        return f"'{found[1]}' is not an option{did_you_mean(found[1], known_names())}"
     return " ".join(text.split())
+
+
+def choices(group: str) -> list[str]:
+    return [path.stem for path in (CONF / group).glob("*.yaml")]
 
 
 def known_names() -> list[str]:
     """Every group and key of the default configuration."""
-    from hydra import compose
-    from hydra.core.global_hydra import GlobalHydra
-
     GlobalHydra.instance().clear()
-    from hydra import initialize_config_dir
-
-    root = Path.cwd() if (Path.cwd() / "conf").is_dir() else Path(__file__).parents[1]
-    with initialize_config_dir(version_base="1.3", config_dir=str(root / "conf")):
-        config = compose("config")
-    groups = [path.name for path in (root / "conf").iterdir() if path.is_dir()]
-    return groups + key_names(OmegaConf.to_container(config))
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        config = OmegaConf.to_container(compose("config"))
+    return [path.name for path in CONF.iterdir() if path.is_dir()] + key_names(config)
 
 
 def key_names(node: object, prefix: str = "") -> list[str]:

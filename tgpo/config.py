@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -128,7 +128,7 @@ def check(config: DictConfig | dict[str, Any]) -> Request:
     try:
         options = RunOptions.model_validate(resolved)
     except ValidationError as error:
-        raise RequestError(explain(error, RunOptions, "")) from error
+        raise RequestError(explain(error, option_names(RunOptions), "")) from error
     return Request(options, build(resolved, "objective"), build(resolved, "task"), resolved)
 
 
@@ -139,18 +139,21 @@ def build(resolved: dict[str, Any], section: str) -> Any:
     except Exception as error:
         cause = error.__cause__ or error
         if isinstance(cause, ValidationError):
-            raise RequestError(explain(cause, None, f"{section}.")) from error
+            names = [f"{section}.{field.name}" for field in fields(get_class(resolved[section]["_target_"]))]
+            raise RequestError(explain(cause, names, f"{section}.")) from error
         raise RequestError(f"{section}: {first_line(cause)}") from error
 
 
-def explain(error: ValidationError, model: type[BaseModel] | None, prefix: str) -> str:
+def explain(error: ValidationError, names: list[str], prefix: str) -> str:
     """The first mistake, as `train.steps=0: input should be greater than or equal to 1`."""
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
+    path = [str(part) for part in first["loc"] if isinstance(part, str)]  # an index is shown with its whole list
     key = prefix + ".".join(path)
     if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
-        return f"'{key}' is not an option{did_you_mean(key, option_names(model)) if model else ''}"
+        return f"'{key}' is not an option{did_you_mean(key, names)}"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        message = "too few entries"
     if not path:
         return prefix.removesuffix(".") + (": " if prefix else "") + message
     return f"{key}={first['input']}: {message[0].lower()}{message[1:]}"

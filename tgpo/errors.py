@@ -13,7 +13,7 @@ class RequestError(Exception):
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or the list of valid names where none is near."""
     choices = sorted(valid)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     if near:
         return f"; did you mean '{near[0]}'?"
     return f"; valid: {', '.join(choices)}" if len(choices) <= 20 else ""

@@ -9,25 +9,21 @@ from typing import Any
 import torch
 
 from tgpo import checkpoint
-from tgpo.config import Request, check
+from tgpo.config import Request
 from tgpo.engine import Engine, EngineOptions
 from tgpo.interrupt import Interrupt
 from tgpo.loop import Parts, RunInterruptedError, rounds
 from tgpo.models import eos_ids, load_model, load_tokenizer
 from tgpo.policy import Policy
-from tgpo.preflight import preflight
 from tgpo.provenance import provenance
 from tgpo.report.page import closing_lines, write_report
 from tgpo.rundir import RunDirectory
 from tgpo.trainer import Trainer
 
 
-def run(config: Any, directory: Path) -> Path:
-    """Runs (or resumes) one experiment in `directory`; returns the path of its report."""
+def run(request: Request, directory: Path, *, resume: bool) -> Path:
+    """Runs (or resumes) one checked request in `directory`; returns the path of its report."""
     files = RunDirectory(directory)
-    resume = config["resume"]
-    request = check(files.config() if resume else config)
-    preflight(request)
     from_checkpoint = checkpoint.newest(directory) if resume else None
     if not resume:
         files.create(request.resolved, provenance(request.resolved))

@@ -12,32 +12,41 @@ import vl_convert
 
 from tgpo.report.collect import RunFiles
 
-# Okabe and Ito's palette, told apart by most colour-blind readers, on white and on black
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+# after Okabe and Ito's palette, its blue lightened: told apart by most colour-blind readers, on white and on black
+COLOURS = ("#2B83C6", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 HEIGHT, SVG_WIDTH = 220, 520
 
 
 @dataclass(frozen=True)
 class Panel:
-    """`slug` names the SVG file; `caption` says what to look for."""
+    """`slug` names the SVG file; `caption` says what to look for. The layers are Altair charts."""
 
     slug: str
     title: str
     caption: str
-    chart: Any  # an Altair chart; its own annotations lose track of the kind
+    layers: Sequence[Any]
+    hover: Any
 
     def spec(self) -> dict[str, Any]:
-        """For the page: as wide as its column."""
-        return self.chart.properties(width="container", height=HEIGHT).to_dict()
+        """For the page: as wide as its column, with values on hover."""
+        return alt.layer(*self.layers, self.hover).properties(width="container", height=HEIGHT).to_dict()
 
     def svg(self) -> str:
-        chart = self.chart.properties(width=SVG_WIDTH, height=HEIGHT, background="white")
-        return vl_convert.vegalite_to_svg(chart.to_dict(), vl_version=".".join(alt.SCHEMA_VERSION[1:].split(".")[:2]))
+        return to_svg(alt.layer(*self.layers).properties(width=SVG_WIDTH, height=HEIGHT))
+
+
+def to_svg(chart: Any) -> str:
+    """The chart on white, drawn without a browser."""
+    version = ".".join(alt.SCHEMA_VERSION[1:].split(".")[:2])
+    return vl_convert.vegalite_to_svg(chart.properties(background="white").to_dict(), vl_version=version)
 
 
 def run_panels(run: RunFiles) -> list[Panel]:
     """The panels of one run's page; one whose metrics were not measured is left out."""
     accuracy, cap = run.accuracy(), run.config["rollout"]["max_response_length"]
+    train = run.train
+    if "gradient/snr" in train:
+        train = train.assign(**{"gradient/noise_scale": train["gradient/noise_scale"].where(train["gradient/snr"] > 0)})
     base = accuracy["accuracy"].iloc[0] if len(accuracy) else None
     panels = [
         panel(
@@ -47,36 +56,36 @@ def run_panels(run: RunFiles) -> list[Panel]:
         ),
         panel(
             "reward", "Training reward", "Mean verifier reward of the rollouts, and the fraction of prompts that any "
-            "rollout solved.", run.train, {"reward/mean": "mean reward", "reward/solved_groups": "solved prompts"},
+            "rollout solved.", train, {"reward/mean": "mean reward", "reward/solved_groups": "solved prompts"},
             "fraction", domain=(0, 1),
         ),
         panel(
-            "length", "Response length", f"Tokens a rollout; the dashed line is the cap of {cap}.", run.train,
+            "length", "Response length", f"Tokens a rollout; the dashed line is the cap of {cap}.", train,
             {"response/length_mean": "mean", "response/length_p95": "95th percentile",
              "response/length_correct_mean": "right", "response/length_incorrect_mean": "wrong"},
             "tokens", reference=cap,
         ),
         panel(
             "truncation", "Truncation and repetition", "Rollouts cut off at the cap, and rollouts that repeat "
-            "themselves.", run.train, {"response/truncated_fraction": "truncated",
+            "themselves.", train, {"response/truncated_fraction": "truncated",
                                        "response/repetition_fraction": "repetitive"}, "fraction", domain=(0, 1),
         ),
         panel(
-            "gradient-norm", "Gradient norm", "Of the update, before clipping.", run.train,
+            "gradient-norm", "Gradient norm", "Of the update, before clipping.", train,
             {"gradient/norm": "norm"}, "norm", log=True,
         ),
         panel(
             "gradient-variance", "Gradient variance", "Between prompt groups (trace of the covariance), and the noise "
-            "scale: variance over squared signal.", run.train,
+            "scale, variance over squared signal, where a signal stands out.", train,
             {"gradient/variance": "variance", "gradient/noise_scale": "noise scale"}, "log scale", log=True,
         ),
         panel(
             "divergence", "Reverse KL to the teacher", "On the student's own rollouts, single-sample estimate.",
-            run.train, {"divergence/reverse_kl_k1": "reverse KL"}, "nats a token",
+            train, {"divergence/reverse_kl_k1": "reverse KL"}, "nats a token",
         ),
         panel(
             "agreement", "Agreement with the teacher", "Tokens that are not the teacher's first choice, and the "
-            "overlap of the two top-k sets.", run.train,
+            "overlap of the two top-k sets.", train,
             {"divergence/mismatch": "mismatch", "divergence/topk_overlap": "top-k overlap"}, "fraction", domain=(0, 1),
         ),
     ]  # fmt: skip
@@ -121,13 +130,10 @@ def panel(
         opacity=alt.when(toggled).then(alt.value(1.0)).otherwise(alt.value(0.08)),
         tooltip=[alt.Tooltip("series:N"), alt.Tooltip("step:Q"), alt.Tooltip("value:Q", format=".4g")],
     )
-    layers = [
-        base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=36) if marks else False).add_params(toggled),
-        base.mark_point(size=70, filled=True)
-        .encode(opacity=alt.when(nearest).then(alt.value(1.0)).otherwise(alt.value(0.0)))
-        .add_params(nearest),
-    ]
+    layers = [base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=36) if marks else False).add_params(toggled)]
+    hover = base.mark_point(size=70, filled=True).add_params(nearest)
+    hover = hover.encode(opacity=alt.when(nearest).then(alt.value(1.0)).otherwise(alt.value(0.0)))
     if reference is not None:
         line = alt.Chart(pd.DataFrame({"value": [reference]}))
         layers.insert(0, line.mark_rule(strokeDash=[4, 4], color="#888888").encode(y="value:Q"))
-    return Panel(slug, title, caption, alt.layer(*layers))
+    return Panel(slug, title, caption, layers, hover)

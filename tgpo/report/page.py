@@ -42,7 +42,7 @@ def render(run: RunFiles, panels: list[Panel]) -> str:
         headline=headline(run),
         panels=[{"slug": p.slug, "title": p.title, "caption": p.caption, "spec": p.spec()} for p in panels],
         samples=samples(run),
-        table=table(run).round(4).fillna("").to_dict("split"),
+        table=table(run).round(4).astype(object).fillna("").to_dict("split"),
         config=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
         provenance=yaml.safe_dump(run.provenance, sort_keys=False, allow_unicode=True),
         command="python " + " ".join(run.provenance.get("command", ["run.py"])),

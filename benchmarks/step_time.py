@@ -1,0 +1,157 @@
+"""Seconds a step against TRL on the same work: `make bench`.
+
+24 prompts x 8 rollouts x at most 64 tokens, the tiny student and teacher, the same prompts, the same threads, one
+process. The two take turns step by step: each of ours is run inside TRL's own end-of-step callback, so that both see
+the same machine. Learning rates are too small to change what is generated, so that the work stays the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from transformers import TrainerCallback
+from trl import DistillationConfig, DistillationTrainer, GRPOConfig, GRPOTrainer
+
+from tgpo.command import CONF
+from tgpo.config import check, run_directory
+from tgpo.models import load_model, load_tokenizer
+from tgpo.provenance import processor
+from tgpo.run import build
+from tgpo.tasks.verifier import verify_responses
+from tgpo.trainer import Trainer
+
+PROMPTS, GROUP, CAP = 24, 8, 64
+LEARNING_RATE = 1e-7
+WARM_UP, COUNTED = 3, 10
+QUIET = ["metrics.gradient_variance_every=0", "metrics.divergence_every=0"]
+RESULTS = Path(__file__).parent / "results"
+
+
+def ours(objective: str, teacher: str, *overrides: str) -> Trainer:
+    """The trainer that `python run.py` builds."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        config = compose(
+            "config",
+            [
+                f"objective={objective}",
+                f"teacher={teacher}",
+                f"rollout.prompts_per_batch={PROMPTS}",
+                f"rollout.group_size={GROUP}",
+                f"rollout.max_response_length={CAP}",
+                f"train.lr={LEARNING_RATE}",
+                "output_dir=unused",
+                *overrides,
+            ],
+        )
+    return build(check(config), None).trainer
+
+
+def theirs(kind: str, folder: str, callback: TrainerCallback, trainer: Trainer) -> Any:
+    """TRL's trainer on the same models and prompts, with everything optional switched off."""
+    steps = WARM_UP + COUNTED
+    student, tokenizer = load_model("tiny:large-gap", "float32", "cpu"), load_tokenizer("tiny:large-gap")
+    problems = [p for k in range(1, steps + 2) for p in trainer.engine.task.train_problems(0, k, PROMPTS)]
+    rows = [{"prompt": [{"role": "user", "content": p.prompt}], "answer": p.answer} for p in problems]
+    shared = {
+        "output_dir": folder,
+        "per_device_train_batch_size": PROMPTS * GROUP,
+        "max_completion_length": CAP,
+        "max_steps": steps,
+        "learning_rate": LEARNING_RATE,
+        "temperature": 1.0,
+        "shuffle_dataset": False,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "disable_tqdm": True,
+    }
+    if kind == "GRPOTrainer":
+
+        def reward(completions: list, answer: list[str], **_: Any) -> list[float]:
+            return verify_responses(answer, [c[0]["content"] for c in completions]).values
+
+        arguments = GRPOConfig(num_generations=GROUP, beta=0.0, **shared)
+        return GRPOTrainer(
+            student, reward, args=arguments, train_dataset=datasets.Dataset.from_list(rows),
+            processing_class=tokenizer, callbacks=[callback],
+        )  # fmt: skip
+    repeated = datasets.Dataset.from_list([row for row in rows for _ in range(GROUP)]).select_columns("prompt")
+    return DistillationTrainer(
+        student, load_model("tiny:teacher", "float32", "cpu"), args=DistillationConfig(beta=1.0, **shared),
+        train_dataset=repeated, processing_class=tokenizer, callbacks=[callback],
+    )  # fmt: skip
+
+
+class TakeTurns(TrainerCallback):
+    """After each TRL step, one of each of ours."""
+
+    def __init__(self, trainers: dict[str, Trainer]) -> None:
+        self.trainers = trainers
+        self.seconds: dict[str, list[float]] = {name: [] for name in [*trainers, "trl"]}
+        self.tokens: dict[str, list[float]] = {name: [] for name in trainers}
+        self.mark = time.perf_counter()
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.mark = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.seconds["trl"].append(time.perf_counter() - self.mark)
+        for name, trainer in self.trainers.items():
+            started = time.perf_counter()
+            _, collected = trainer.step(state.global_step)
+            self.seconds[name].append(time.perf_counter() - started)
+            self.tokens[name].append(float(collected.batch.mask_BT.sum()))
+        self.mark = time.perf_counter()
+
+
+def compare(objective: str, kind: str, teacher: str) -> dict[str, Any]:
+    """Medians and the ratio of pairs, TRL over ours."""
+    trainers = {"ours": ours(objective, teacher, *QUIET), "ours, all metrics": ours(objective, "tiny")}
+    turns = TakeTurns(trainers)
+    with tempfile.TemporaryDirectory() as folder:
+        theirs(kind, folder, turns, trainers["ours"]).train()
+    counted = {name: values[WARM_UP:] for name, values in turns.seconds.items()}
+    ratios = [t / o for t, o in zip(counted["trl"], counted["ours"], strict=True)]
+    return {
+        "objective": objective,
+        "against": f"trl {metadata.version('trl')} {kind}",
+        "seconds_a_step": {name: statistics.median(values) for name, values in counted.items()},
+        "trl_over_ours": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+        "response_tokens_a_step": statistics.mean(turns.tokens["ours"]),
+        "pairs": len(ratios),
+    }
+
+
+def main() -> None:
+    argparse.ArgumentParser(prog="python -m benchmarks.step_time", description=__doc__).parse_args()
+    OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
+    comparisons = [compare("grpo", "GRPOTrainer", "none"), compare("rkl", "DistillationTrainer", "tiny")]
+    record = {
+        "work": f"{PROMPTS} prompts x {GROUP} rollouts x at most {CAP} tokens",
+        "machine": {"processor": processor(), "threads": torch.get_num_threads(), "system": platform.platform()},
+        "versions": {p: metadata.version(p) for p in ("torch", "transformers", "trl")},
+        "comparisons": comparisons,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "step_time.json").write_text(json.dumps(record, indent=1) + "\n")
+    for row in comparisons:
+        print(f"{row['objective']:6} {row['seconds_a_step']}  TRL/ours {row['trl_over_ours']['median']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tgpo.errors import RequestError
+from tgpo.report.collect import read_run
+from tgpo.report.figures import run_panels
+from tgpo.report.page import render, table
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run that was killed while it wrote a line, and measured little."""
+    (tmp_path / "config.yaml").write_text(
+        "name: x\nseed: 1\nchoices: {objective: tgpo}\nstudent: {name: s}\nteacher: {name: t}\n"
+        "rollout: {max_response_length: 9}\ntrain: {steps: 5}\n"
+    )
+    lines = [
+        {"kind": "eval", "step": 0, "eval/arithmetic/accuracy": 0.5},
+        {"kind": "train", "step": 1, "reward/mean": 0.25, "gradient/norm": 2.0},
+        {"kind": "train", "step": 2, "reward/mean": 0.5, "gradient/norm": None},
+    ]
+    text = "\n".join(json.dumps(line) for line in lines) + '\n{"kind": "tra'
+    (tmp_path / "metrics.jsonl").write_text(text)
+    return read_run(tmp_path)
+
+
+def test_an_unfinished_run_is_read_as_far_as_it_got(run):
+    assert run.task == "arithmetic"
+    assert list(run.train["reward/mean"]) == [0.25, 0.5]
+    assert list(run.accuracy()["accuracy"]) == [0.5]
+    assert len(table(run)) == 1
+
+
+def test_only_what_was_measured_is_drawn(run):
+    assert [panel.slug for panel in run_panels(run)] == ["accuracy", "reward", "gradient-norm"]
+    page = render(run, run_panels(run))
+    assert "plot-accuracy" in page
+    assert "None were kept" in page
+
+
+def test_every_panel_becomes_an_svg(run):
+    for panel in run_panels(run):
+        assert panel.svg().startswith("<svg")
+
+
+def test_a_broken_line_in_the_middle_is_said(run):
+    path = run.path / "metrics.jsonl"
+    path.write_text("{broken\n" + path.read_text())
+    with pytest.raises(RequestError, match="line 1 is not JSON"):
+        read_run(run.path)
+
+
+def test_a_run_stopped_before_its_first_record_still_has_a_page(run):
+    (run.path / "metrics.jsonl").unlink()
+    empty = read_run(run.path)
+    assert run_panels(empty) == []
+    assert "plot-" not in render(empty, []).split("<script>")[0]

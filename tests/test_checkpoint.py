@@ -1,0 +1,43 @@
+"""Checkpoints are complete or absent, and put everything back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.parts import small
+from tgpo import checkpoint
+from tgpo.errors import RequestError
+
+
+def test_optimiser_state_comes_back_exactly(tmp_path):
+    trained, fresh = small("train.steps=2"), small("train.steps=2")
+    trained.trainer.step(1)
+    folder = checkpoint.save(tmp_path, 1, trained.trainer.policy, trained.tokenizer, trained.trainer.optimizer)
+    assert checkpoint.restore(folder, fresh.trainer.policy, fresh.trainer.optimizer) == 1
+    before, after = (t.trainer.optimizer.state_dict()["state"] for t in (trained, fresh))
+    assert before.keys() == after.keys()
+    for key in before:
+        for name in ("step", "exp_avg", "exp_avg_sq"):
+            assert torch.equal(before[key][name], after[key][name])
+
+
+def test_a_write_cut_short_is_not_a_checkpoint(tmp_path):
+    (tmp_path / "checkpoints" / ".step-4.partial" / "model").mkdir(parents=True)
+    with pytest.raises(RequestError, match="no complete checkpoint"):
+        checkpoint.newest(tmp_path)
+
+
+def test_the_newest_is_by_number_and_pruning_keeps_it(tmp_path):
+    for step in (8, 9, 10, 100):
+        (tmp_path / "checkpoints" / f"step-{step}").mkdir(parents=True)
+    assert checkpoint.newest(tmp_path).name == "step-100"
+    checkpoint.prune(tmp_path / "checkpoints", 2)
+    assert [p.name for p in checkpoint.complete(tmp_path / "checkpoints")] == ["step-10", "step-100"]
+
+
+def test_no_pickle_is_written(tmp_path):
+    parts = small()
+    folder = checkpoint.save(tmp_path, 1, parts.trainer.policy, parts.tokenizer, parts.trainer.optimizer)
+    suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert suffixes <= {".json", ".safetensors", ".jinja"}

@@ -1,0 +1,65 @@
+"""Every choice of every group composes and checks; mistakes are one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.compose import CONF, composed, group_choices
+from tgpo.config import check
+from tgpo.errors import RequestError
+
+CHOICES = [f"{group.name}={choice}" for group in sorted(CONF.iterdir()) if group.is_dir() and group.name != "experiment"
+           for choice in group_choices(group.name)]  # fmt: skip
+HERE = "output_dir=unused"
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes_and_checks(choice):
+    check(composed(choice, HERE))
+
+
+@pytest.mark.parametrize("experiment", group_choices("experiment"))
+def test_every_experiment_composes_and_checks(experiment):
+    check(composed(f"experiment={experiment}", HERE))
+
+
+def test_every_key_is_documented_where_it_is_defined():
+    """A comment stands above each key's line or on it, or above the first of a block."""
+    for path in sorted(CONF.rglob("*.yaml")):
+        text = path.read_text()
+        assert text.lstrip().startswith("#"), path
+        if path.parent.name in {"experiment", "tuning", "student"}:
+            continue
+        keys = [i for i, line in enumerate(text.splitlines()) if line and line[0].isalpha() and ":" in line]
+        lines = text.splitlines()
+        for i in keys:
+            block = lines[:i]
+            above = next((line for line in reversed(block) if not (line and line[0].isalpha())), "")
+            assert above.startswith("#") or "#" in lines[i] or lines[i].startswith(("defaults", "hydra")), lines[i]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["train.steps=0"], "train.steps=0"),
+        (["train.steps=many"], "train.steps=many"),
+        (["train.lr=-1"], "train.lr=-1"),
+        (["rollout.temperature=0"], "rollout.temperature=0"),
+        (["rollout.backend=vlm"], "rollout.backend=vlm"),
+        (["objective.clip_low=1.5"], "objective.clip_low=1.5"),
+        (["objective.weight=[1,2]"], "too few entries"),
+        (["objective.reduction=mean"], "objective.reduction=mean"),
+        (["+objective.weigth=[1,2,3]"], "did you mean 'objective.weight'"),
+        (["+train.step=3"], "did you mean 'train.steps'"),
+        (["task.min_terms=4", "task.max_terms=3"], "min_terms (4) is above max_terms (3)"),
+        (["task=chain_sum", "task.dataset=chain_sums"], "did you mean 'chain_sum'"),
+        (["train.updates_per_batch=3"], "does not divide"),
+        (["eval.every=0"], "eval.every=0"),
+        (["seed=-1"], "seed=-1"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(overrides, words):
+    with pytest.raises(RequestError) as caught:
+        check(composed(HERE, *overrides))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,99 @@
+"""What can be known to be wrong before a model loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.compose import composed
+from tgpo.config import check
+from tgpo.errors import RequestError
+from tgpo.models import TINY_ROOT, load_model, resolve
+from tgpo.preflight import preflight
+
+
+def refused(*overrides: str) -> str:
+    with pytest.raises(RequestError) as caught:
+        preflight(check(composed("output_dir=unused", *overrides)))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def copied(tmp_path) -> Path:
+    return Path(shutil.copytree(TINY_ROOT / "teacher", tmp_path / "model"))
+
+
+def edit(path: Path, **changes) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_the_default_passes():
+    preflight(check(composed("output_dir=unused")))
+
+
+def test_a_teacher_that_is_needed_and_not_there():
+    assert "needs a teacher" in refused("teacher=none")
+    assert "needs a teacher" in refused("objective=rkl", "teacher=none")
+    preflight(check(composed("output_dir=unused", "objective=grpo", "teacher=none")))
+
+
+def test_groups_of_one():
+    assert "rollout.group_size=1" in refused("rollout.group_size=1")
+    preflight(check(composed("output_dir=unused", "objective=rkl", "rollout.group_size=1")))
+
+
+def test_another_tokenizer_is_refused_by_its_first_different_id(copied):
+    text = (copied / "tokenizer.json").read_text()
+    (copied / "tokenizer.json").write_text(text.replace('"a": 15', '"@": 15').replace('"@": 88', '"a": 88'))
+    message = refused(f"teacher.path={copied}")
+    assert "id 15 is 'a' for tiny:large-gap and '@'" in message
+
+
+def test_the_same_tokenizer_padded_to_another_width_works(copied):
+    """A head with more columns than the tokenizer has tokens, as Qwen2.5-7B's against 1.5B's."""
+    model = load_model(str(copied), "float32", "cpu")
+    model.resize_token_embeddings(128)
+    model.save_pretrained(copied)
+    preflight(check(composed("output_dir=unused", f"teacher.path={copied}")))
+
+
+def test_a_head_too_narrow_for_the_tokenizer(copied):
+    edit(copied / "config.json", vocab_size=50)
+    assert "50 columns" in refused(f"student.path={copied}")
+
+
+def test_weights_that_are_not_safetensors(copied):
+    (copied / "model.safetensors").rename(copied / "pytorch_model.bin")
+    assert "safetensors" in refused(f"student.path={copied}")
+
+
+def test_a_model_that_is_not_here():
+    assert "hf download Qwen/Qwen2.5-7B" in refused("teacher.path=Qwen/Qwen2.5-7B")
+    assert "did you mean 'large-gap'" in refused("student.path=tiny:large-gab")
+
+
+def test_another_end_of_response(copied):
+    edit(copied / "tokenizer_config.json", eos_token="<|unknown|>")
+    assert "end a response differently" in refused(f"teacher.path={copied}")
+
+
+def test_too_long_for_the_model():
+    assert "1024 positions" in refused("rollout.max_response_length=1020")
+
+
+@pytest.mark.parametrize("device", ["cuda", "tpuu"])
+def test_devices(device):
+    import torch
+
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    assert f"train.device={device}" in refused(f"train.device={device}")
+
+
+def test_names_of_shipped_models():
+    assert Path(resolve("tiny:teacher")).is_dir()
+    assert resolve("some/model") == "some/model"

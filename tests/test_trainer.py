@@ -1,0 +1,117 @@
+"""The update: independent of micro-batches, right in its ratios, safe from numbers that are not finite."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from tests.compose import group_choices
+from tests.parts import small
+from tgpo.trainer import Trainer
+from tgpo.types import TokenLoss
+
+OBJECTIVES = group_choices("objective")
+
+
+def stepped(*overrides: str, steps: int = 1) -> tuple[Trainer, dict]:
+    trainer, record = small(*overrides).trainer, {}
+    for k in range(1, steps + 1):
+        record, _ = trainer.step(k)
+    return trainer, record
+
+
+def weights(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.parameters])
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_micro_batches_do_not_change_the_update(objective):
+    """One pass over everything, one a group, one a sequence: the same loss, gradient norm and metrics."""
+    whole, by_group, tiny = (
+        stepped(f"objective={objective}", f"metrics.gradient_variance_every={every}",
+                f"train.max_tokens_per_micro_batch={budget}")[1]
+        for every, budget in ((0, 100_000), (1, 100_000), (0, 1))
+    )  # fmt: skip
+    same = [name for name in whole if name.startswith(("loss/", "policy/", "divergence/")) or name == "gradient/norm"]
+    assert "loss/total" in same
+    for name in same:
+        # float32 sums in another order
+        assert by_group[name] == pytest.approx(whole[name], rel=1e-4, abs=1e-6), name
+        assert tiny[name] == pytest.approx(whole[name], rel=1e-4, abs=1e-6), name
+
+
+def test_chunks_of_the_vocabulary_do_not_change_the_update():
+    a, b = (stepped(f"train.max_logits={n}")[1] for n in (2**24, 101 * 16))
+    assert b["loss/total"] == pytest.approx(a["loss/total"], rel=1e-5)
+    assert b["gradient/norm"] == pytest.approx(a["gradient/norm"], rel=1e-4)
+
+
+def test_sketch_and_exact_measure_the_same_update():
+    exact, sketch = (stepped(f"metrics.gradient_variance_method={m}")[1] for m in ("exact", "sketch"))
+    assert sketch["gradient/norm"] == pytest.approx(exact["gradient/norm"], rel=1e-5)
+    # 65,536 buckets: the sketched square norms are within a few per cent
+    assert sketch["gradient/variance"] == pytest.approx(exact["gradient/variance"], rel=0.1)
+
+
+def test_ratios_leave_one_only_after_the_first_update():
+    """With two updates a batch the second meets a policy that has moved; with one, nothing is ever clipped."""
+    loud = "train.lr=0.01"
+    _, once = stepped(loud, "train.warmup_steps=0", "objective=rkl")
+    _, twice = stepped(loud, "train.warmup_steps=0", "objective=rkl", "train.updates_per_batch=2")
+    assert once["policy/clip_fraction"] == 0
+    assert twice["policy/clip_fraction"] > 0
+    assert once["policy/sampler_logprob_gap"] < 1e-4
+    assert twice["policy/sampler_logprob_gap"] < 1e-4  # measured before the policy moves
+
+
+def test_each_update_reduces_over_its_own_tokens():
+    """Two updates at a learning rate of nearly nothing: each has the loss of its half of the groups."""
+    quiet = "train.lr=1e-12"
+    parts = small(quiet, "train.updates_per_batch=2")
+    trainer, seen = parts.trainer, []
+    original = trainer._update
+    trainer._update = lambda k, number, update: seen.append(update) or original(k, number, update)
+    trainer.step(1)
+    assert [int(update.row_U.numel()) for update in seen] == [8, 8]
+    for update in seen:
+        assert update.weights_BT.sum().item() == pytest.approx(1.0)
+        outside = torch.ones(16, dtype=torch.bool)
+        outside[update.row_U] = False
+        assert update.weights_BT[outside].sum() == 0
+
+
+def test_a_loss_that_is_not_finite_skips_the_update():
+    trainer = small("objective=grpo").trainer
+    objective = trainer.objective
+
+    class Broken:
+        needs, topk, reduction, credit = objective.needs, 0, objective.reduction, objective.credit
+
+        def loss(self, student, batch, credit):
+            return TokenLoss(objective.loss(student, batch, credit).loss_BT * float("nan"))
+
+    before, state = weights(trainer), copy.deepcopy(trainer.optimizer.state_dict())
+    trainer.objective = Broken()
+    record, _ = trainer.step(1)
+    assert record["train/skipped_updates"] == 1
+    assert "loss/total" not in record
+    assert torch.equal(weights(trainer), before)
+    assert trainer.optimizer.state_dict()["state"] == state["state"]
+    assert all(p.grad is None for p in trainer.parameters)
+
+
+def test_entropy_bonus_raises_entropy():
+    plain, with_bonus = (
+        stepped(f"train.entropy_bonus={bonus}", "objective=grpo", "train.warmup_steps=0", steps=6)[1]
+        for bonus in (0.0, 1.0)
+    )
+    assert with_bonus["policy/entropy"] > plain["policy/entropy"]
+
+
+def test_gradient_is_clipped_after_it_is_measured():
+    trainer, record = stepped("train.max_grad_norm=1e-9", "train.warmup_steps=0")
+    assert record["gradient/norm"] > 0.1
+    assert record["gradient/variance"] > 0
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)

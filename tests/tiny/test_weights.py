@@ -1,0 +1,76 @@
+"""The shipped weights are what their cards say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tgpo.models import TINY_ROOT, load_model
+from tgpo.tiny.measure import accuracy, policy_gap
+
+NAMES = sorted(path.name for path in TINY_ROOT.iterdir())
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def shipped(request, tokenizer, teacher_model):
+    model = load_model(f"tiny:{request.param}", "float32", "cpu")
+    greedy = accuracy(model, tokenizer).metrics["eval/arithmetic/accuracy"]
+    return request.param, greedy, *policy_gap(model, teacher_model, tokenizer)
+
+
+BOUNDS = {  # name: (least, most accuracy), (least, most reverse KL before training, nats a token)
+    "teacher": ((0.97, 1.0), (-1e-4, 1e-4)),
+    "large-gap": ((0.40, 0.70), (5.0, 20.0)),
+    "peaked": ((0.40, 0.70), (5.0, 20.0)),
+    "small-gap": ((0.40, 0.90), (0.0, 0.5)),
+    "answer-at-once": ((0.0, 0.30), (3.0, 20.0)),
+}
+
+
+def test_every_model_has_bounds():
+    assert set(BOUNDS) == set(NAMES)
+
+
+def test_accuracy_and_gap(shipped):
+    name, greedy, gap, _ = shipped
+    (least, most), (nearest, farthest) = BOUNDS[name]
+    assert least <= greedy <= most
+    assert nearest <= gap <= farthest
+
+
+def test_the_card_says_what_is_measured(shipped):
+    name, greedy, gap, mismatch = shipped
+    card = (TINY_ROOT / name / "README.md").read_text()
+    rows = [float(value) for value in re.findall(r"^\|.*\| ([0-9.]+) \|$", card, re.M)]
+    # another processor may round a few sampled tokens differently
+    assert rows[0] == pytest.approx(greedy, abs=0.011)
+    assert rows[2] == pytest.approx(gap, abs=0.1)
+    assert rows[3] == pytest.approx(mismatch, abs=0.01)
+    assert "apache-2.0" in card
+
+
+def test_peaked_answers_as_the_large_gap_student(tokenizer):
+    a, b = (accuracy(load_model(f"tiny:{n}", "float32", "cpu"), tokenizer).responses for n in ("large-gap", "peaked"))
+    assert a == b
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loads_as_any_model_does(name):
+    folder = TINY_ROOT / name
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.config.vocab_size == len(tokenizer) == 101
+    assert model.config.eos_token_id == tokenizer.eos_token_id
+    text = "anything printable: a+b=c?\n{}~"
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+    turns = [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2"}]
+    assert tokenizer.apply_chat_template(turns, tokenize=False) == "<|user|>1+1<|assistant|>2<|end|>"
+
+
+def test_all_together_stay_small():
+    files = [path for path in Path(TINY_ROOT).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 20e6
+    assert not any(path.suffix in {".bin", ".pt", ".pth", ".pkl"} for path in files)
