@@ -17,11 +17,14 @@ from tgpo.objectives.base import Objective
 from tgpo.types import TEACHER_NEEDS, Need, StudentScores
 
 OBJECTIVES = group_choices("objective")
+VARIANTS = ["tgpo objective.reward=false", "grpo objective.normalize_std=false", "grpo objective.reduction=sequence",
+            "rkl objective.reduction=constant"]  # fmt: skip
 
 
-@pytest.fixture(params=OBJECTIVES)
+@pytest.fixture(params=OBJECTIVES + VARIANTS)
 def objective(request) -> Objective:
-    return instantiate(composed(f"objective={request.param}").objective, _convert_="all")
+    name, *options = request.param.split()
+    return instantiate(composed(f"objective={name}", *options).objective, _convert_="all")
 
 
 @pytest.fixture
@@ -125,7 +128,7 @@ def test_asks_for_nothing_it_does_not_read(objective, policy):
 
 
 def test_is_frozen_and_every_default_is_in_its_yaml(objective, request):
-    name = request.node.callspec.params["objective"]
+    name = request.node.callspec.params["objective"].split()[0]
     written = set(composed(f"objective={name}").objective) - {"_target_"}
     assert written == {f.name for f in fields(objective)}
     with pytest.raises((AttributeError, TypeError)):

@@ -28,7 +28,11 @@ def page(tmp_path_factory) -> Path:
         "name: x\nseed: 1\nchoices: {objective: tgpo}\nstudent: {name: s}\nteacher: {name: t}\n"
         "rollout: {max_response_length: 96}\ntrain: {steps: 30}\n"
     )
-    names = ["reward/mean", "reward/solved_groups", "response/length_mean", "response/length_p95", "response/truncated_fraction", "gradient/norm", "gradient/variance", "gradient/noise_scale", "gradient/snr", "divergence/reverse_kl_k1", "divergence/mismatch", "divergence/topk_overlap"]
+    reward, response = ("mean", "solved_groups"), ("length_mean", "length_p95", "truncated_fraction")
+    gradient = ("norm", "variance", "noise_scale", "snr")
+    divergence = ("reverse_kl_k1", "mismatch", "topk_overlap")
+    groups = {"reward": reward, "response": response, "gradient": gradient, "divergence": divergence}
+    names = [f"{group}/{name}" for group, members in groups.items() for name in members]
     lines = [{"kind": "eval", "step": k, "eval/arithmetic/accuracy": k / 40} for k in (0, 10, 20, 30)]
     lines += [{"kind": "train", "step": k, **dict.fromkeys(names, 0.5 + 0.01 * k)} for k in range(1, 31)]
     (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -22,7 +23,8 @@ class TGPO(GRPO):
     student is taught that token, right rollout or wrong. `w_k = max(w_1 - (k-1) d, w_min)` falls linearly with the
     step k; `weight` is `[w_1, d, w_min]`. Detached: the advantage, the old log-probabilities, the teacher's choice.
 
-    `reward=False` drops the GRPO term, which leaves cross-entropy on the teacher's tokens in the student's states.
+    `reward: false` drops the GRPO term, which leaves cross-entropy on the teacher's tokens in the student's states.
+    The logged `loss/teacher` is the cross-entropy before its weight (nats a token).
 
     Source: TGPO, arXiv 2605.13230; paper defaults w_1 = 2e-3, d = 1e-5, w_min = 0.
     """
@@ -34,7 +36,7 @@ class TGPO(GRPO):
 
     @property
     def needs(self) -> frozenset[Need]:
-        return super().needs | {Need.TEACHER_TOPK}
+        return (super().needs if self.reward else frozenset()) | {Need.TEACHER_TOPK}
 
     @property
     def needs_groups(self) -> bool:
@@ -42,21 +44,14 @@ class TGPO(GRPO):
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         weight = linear_decay(step, *self.weight)
-        policy = super().credit(batch, step)
-        assert policy.advantage_BT is not None
-        return Credit(
-            batch.mask_BT,
-            policy.advantage_BT if self.reward else policy.advantage_BT * 0,
-            weight * batch.mask_BT,
-            {"loss/teacher_weight": weight},
-        )
+        policy = super().credit(batch, step) if self.reward else Credit(batch.mask_BT)
+        return replace(policy, teacher_weight_BT=weight * batch.mask_BT, scalars={"loss/teacher_weight": weight})
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         assert student.at_teacher_topk_BTK is not None and credit.teacher_weight_BT is not None
-        policy = super().loss(student, batch, credit)
         teacher_BT = -student.at_teacher_topk_BTK[..., 0]
-        return TokenLoss(
-            policy.loss_BT + credit.teacher_weight_BT * teacher_BT,
-            {**policy.terms, "teacher": teacher_BT.detach()},
-            policy.token_means,
-        )
+        guidance_BT, terms = credit.teacher_weight_BT * teacher_BT, {"teacher": teacher_BT.detach()}
+        if not self.reward:
+            return TokenLoss(guidance_BT, terms)
+        policy = super().loss(student, batch, credit)
+        return TokenLoss(policy.loss_BT + guidance_BT, {**policy.terms, **terms}, policy.token_means)
