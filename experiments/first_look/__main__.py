@@ -71,7 +71,8 @@ def figure(data: pd.DataFrame, metric: str, title: str, unit: str) -> str:
     base = alt.Chart(grouped, title=title).encode(
         x=alt.X("step:Q", title="step (rollout batch)"),
         color=alt.Color(
-            "objective:N", title=None, legend=alt.Legend(orient="top", symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3),
+            "objective:N", title=None,
+            legend=alt.Legend(orient="top", symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3),
             scale=alt.Scale(domain=ORDER, range=list(COLOURS[: len(ORDER)])),
         ),
     )  # fmt: skip
