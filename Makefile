@@ -15,6 +15,7 @@ setup: $(VENV)/.setup ## create .venv and install the package
 # torch first, by exact version: a range would fetch the newest build and gigabytes of CUDA packages with it
 $(VENV)/.setup: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; use: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	@echo "installing into $(VENV) (a few minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .

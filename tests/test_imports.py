@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "tasks": FOUNDATION,
     "rollout": FOUNDATION | {"functional", "models"},
     "teachers": FOUNDATION | {"functional", "models"},
-    "policy": FOUNDATION | {"functional"},
+    "policy": FOUNDATION | {"functional", "models"},
     "models": FOUNDATION,
     "engine": FOUNDATION | {"functional", "objectives", "tasks", "rollout", "teachers", "policy"},
     "metrics": FOUNDATION,

@@ -52,7 +52,7 @@ class TrainOptions(Options):
     checkpoint_every: int = Field(ge=1)
     keep_checkpoints: int = Field(ge=1)
     max_bad_steps: int = Field(ge=0)
-    dtype: Literal["float32", "bfloat16", "float16"]
+    dtype: Literal["float32", "bfloat16"]
     device: str
     threads: int | None = Field(ge=1)
 

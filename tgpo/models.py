@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,13 @@ def load_model(path: str, dtype: str, device: str | torch.device) -> PreTrainedM
         trust_remote_code=False,
     )
     return model.to(device).eval()
+
+
+def precision(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
+    """Forward passes in `dtype` over float32 weights: in bfloat16 itself, a step of 1e-6 would round to nothing."""
+    import torch
+
+    return torch.autocast(device.type, getattr(torch, dtype), enabled=dtype != "float32")
 
 
 def eos_ids(model: PreTrainedModel, tokenizer: Any) -> tuple[int, ...]:

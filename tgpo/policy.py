@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from tgpo.functional.scoring import score_hidden
 from tgpo.functional.sequence import join, scatter
+from tgpo.models import precision
 from tgpo.types import StudentScores, TokenBatch
 
 
@@ -21,12 +22,13 @@ class Policy(nn.Module):
     Args:
         vocabulary: the tokenizer's size; the model's padding columns beyond it never enter a softmax.
         max_logits: the most logits (rows x vocabulary) that exist at one time.
+        dtype: of the forward pass; see `tgpo.models.precision`.
     """
 
-    def __init__(self, model: PreTrainedModel, vocabulary: int, max_logits: int) -> None:
+    def __init__(self, model: PreTrainedModel, vocabulary: int, max_logits: int, dtype: str = "float32") -> None:
         super().__init__()
         self.model: Any = model  # transformers' annotations do not know its own decoders and heads
-        self.vocabulary = vocabulary
+        self.vocabulary, self.dtype = vocabulary, dtype
         self.rows_per_chunk = max(1, max_logits // vocabulary)
 
     @property
@@ -40,6 +42,10 @@ class Policy(nn.Module):
             topk_ids_BTK: the teacher's tokens whose log-probabilities are wanted too.
             own_topk: how many of the student's own best tokens to name.
         """
+        with precision(self.device, self.dtype):
+            return self._scores(tokens, topk_ids_BTK, own_topk)
+
+    def _scores(self, tokens: TokenBatch, topk_ids_BTK: Tensor | None, own_topk: int) -> StudentScores:
         joined = join(tokens)
         hidden_BSH = self.model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
         nothing_N0 = joined.token_N.new_empty(len(joined.token_N), 0)

@@ -53,14 +53,15 @@ def build(request: Request, from_checkpoint: Path | None) -> Parts:
     torch.manual_seed(options.seed)
     if options.train.threads:
         torch.set_num_threads(options.train.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     train, rollout = options.train, options.rollout
     device = pick_device(train.device)
+    if device.type == "cpu":  # on CUDA it would cost speed and still not hold across attention kernels
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     student_path = str(from_checkpoint / "model") if from_checkpoint else options.student.path
     tokenizer = load_tokenizer(student_path)
-    model = load_model(student_path, train.dtype, device)
-    policy = Policy(model, len(tokenizer), train.max_logits)
+    model = load_model(student_path, "float32", device)
+    policy = Policy(model, len(tokenizer), train.max_logits, train.dtype)
     teacher = None
     if options.teacher.path is not None:
         teacher = backend("teachers", options.teacher.backend).load(
@@ -71,7 +72,7 @@ def build(request: Request, from_checkpoint: Path | None) -> Parts:
             train.max_logits,
             train.max_tokens_per_micro_batch,
         )
-    sampler = backend("rollout", rollout.backend).load(model, tokenizer, eos_ids(model, tokenizer))
+    sampler = backend("rollout", rollout.backend).load(model, tokenizer, eos_ids(model, tokenizer), train.dtype)
     engine_options = EngineOptions(
         seed=options.seed,
         prompts_per_batch=rollout.prompts_per_batch,

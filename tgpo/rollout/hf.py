@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from tgpo.models import precision
 from tgpo.rollout.base import Sampling, encode_prompts
 from tgpo.types import Problem, Rollout
 
@@ -51,8 +52,8 @@ class RoomyLayer(DynamicLayer):
 class HFRollout:
     """The `hf` rollout engine; `model` is shared with the trainer, so `sync` has nothing to copy."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any, eos_ids: Sequence[int]) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, eos_ids: Sequence[int], dtype: str = "float32") -> None:
+        self.model, self.tokenizer, self.dtype = model, tokenizer, dtype
         self.eos = torch.tensor(list(eos_ids), device=model.device)
         self.policy_version = 0
 
@@ -62,9 +63,10 @@ class HFRollout:
     @torch.no_grad()
     def generate(self, problems: Sequence[Problem], sampling: Sampling) -> list[Rollout]:
         prompts = encode_prompts(self.tokenizer, problems)
-        ids_BT, logprobs_BT, length_B = decode(
-            self.model, prompts, sampling, self.eos, len(self.tokenizer), int(self.tokenizer.pad_token_id or 0)
-        )
+        with precision(self.model.device, self.dtype):
+            ids_BT, logprobs_BT, length_B = decode(
+                self.model, prompts, sampling, self.eos, len(self.tokenizer), int(self.tokenizer.pad_token_id or 0)
+            )
         ended_B = torch.isin(ids_BT.gather(1, length_B[:, None] - 1)[:, 0], self.eos).tolist()
         rollouts = []
         for row, (ids, logprobs, length) in enumerate(
@@ -166,6 +168,6 @@ def sample(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Te
     return token_B, logprobs_BV.gather(1, token_B[:, None])[:, 0]
 
 
-def load(model: PreTrainedModel, tokenizer: Any, eos_ids: Sequence[int]) -> HFRollout:
+def load(model: PreTrainedModel, tokenizer: Any, eos_ids: Sequence[int], dtype: str) -> HFRollout:
     """Called by the run for `rollout.backend=hf`."""
-    return HFRollout(model, tokenizer, eos_ids)
+    return HFRollout(model, tokenizer, eos_ids, dtype)
