@@ -36,6 +36,13 @@ def test_the_newest_is_by_number_and_pruning_keeps_it(tmp_path):
     assert [p.name for p in checkpoint.complete(tmp_path / "checkpoints")] == ["step-10", "step-100"]
 
 
+def test_pruning_clears_what_kills_left_behind(tmp_path):
+    for name in ("step-1", ".step-2.partial", ".step-0.removed"):
+        (tmp_path / name / "model").mkdir(parents=True)
+    checkpoint.prune(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
+
+
 def test_no_pickle_is_written(tmp_path):
     parts = small()
     folder = checkpoint.save(tmp_path, 1, parts.trainer.policy, parts.tokenizer, parts.trainer.optimizer)

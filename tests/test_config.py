@@ -56,6 +56,17 @@ def test_every_key_is_documented_where_it_is_defined():
         (["train.updates_per_batch=3"], "does not divide"),
         (["eval.every=0"], "eval.every=0"),
         (["seed=-1"], "seed=-1"),
+        (["train.betas=[0.9,2]"], "train.betas=2"),
+        (["train.lr=inf"], "train.lr=inf"),
+        (["task.eval_two_terms=5000"], "task.eval_two_terms=5000"),
+        (["~rollout.group_size"], "rollout.group_size is required"),
+        (["task=chain_sum", "task.dataset=gsm_symbolic"], "do not suit gsm_symbolic"),
+        (["task=chain_sum", "task.options.min_terms=9"], "do not suit chain_sum"),
+        (["task=reasoning_gym", "task.question=qestion"], "did you mean 'question'"),
+        (["objective=kdrl", "objective.beta=[1,2,3]"], "schedule: linear"),
+        (["objective=kdrl", "objective.beta=-1"], "objective.beta"),
+        (["objective=rkl", "objective.topk=1"], "objective.topk=1"),
+        (["objective=tgpo", "objective.target=topk"], "2 or more for target: topk"),
     ],
 )
 def test_mistakes_are_named_in_one_line(overrides, words):

@@ -7,6 +7,7 @@ import torch
 
 from tests.compose import group_choices
 from tests.parts import small
+from tgpo.objectives.base import topk_asked
 from tgpo.types import TEACHER_NEEDS, Need
 
 OBJECTIVES = group_choices("objective")
@@ -30,9 +31,10 @@ def test_the_teacher_is_asked_only_for_what_the_objective_declares(trainer):
     engine, objective = trainer.engine, trainer.objective
     engine.teacher = CountingTeacher(engine.teacher)
     engine.collect(1, objective, observe_topk=0)
-    assert engine.teacher.asked == ([objective.topk] if objective.needs & TEACHER_NEEDS else [])
+    topk = topk_asked(objective)
+    assert engine.teacher.asked == ([topk] if objective.needs & TEACHER_NEEDS else [])
     engine.collect(1, objective, observe_topk=7)
-    assert engine.teacher.asked[-1] == max(7, objective.topk)
+    assert engine.teacher.asked[-1] == max(7, topk)
 
 
 def test_the_objective_sees_only_what_it_declared(trainer):

@@ -85,15 +85,37 @@ def test_too_long_for_the_model():
     assert "1024 positions" in refused("rollout.max_response_length=1020")
 
 
-@pytest.mark.parametrize("device", ["cuda", "tpuu"])
+@pytest.mark.parametrize("device", ["cuda:99", "tpuu", "meta", "mps"])
 def test_devices(device):
-    import torch
-
-    if device == "cuda" and torch.cuda.is_available():
-        pytest.skip("this machine has one")
     assert f"train.device={device}" in refused(f"train.device={device}")
 
 
 def test_names_of_shipped_models():
     assert Path(resolve("tiny:teacher")).is_dir()
     assert resolve("some/model") == "some/model"
+
+
+def test_a_model_with_code_of_its_own(copied):
+    edit(copied / "config.json", auto_map={"AutoModelForCausalLM": "evil.Model"})
+    assert "code of its own" in refused(f"student.path={copied}")
+
+
+def test_a_model_of_an_unknown_kind(copied):
+    edit(copied / "config.json", model_type="no_such_architecture")
+    assert "student.path" in refused(f"student.path={copied}")
+
+
+def test_a_folder_without_a_tokenizer(copied):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (copied / name).unlink()
+    assert "no tokenizer there" in refused(f"teacher.path={copied}")
+
+
+def test_a_shard_that_is_missing(copied):
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (copied / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "model-00002-of-00002.safetensors" in refused(f"student.path={copied}")
+
+
+def test_more_of_the_top_than_there_are_tokens():
+    assert "the vocabulary has 101 tokens" in refused("metrics.topk=500")

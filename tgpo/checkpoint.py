@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
+    get_model_state_dict,
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
@@ -34,7 +35,7 @@ def save(folder: Path, step: int, policy: Policy, tokenizer: Any, optimizer: tor
     aside = folder / f".step-{step}.partial"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    policy.model.save_pretrained(aside / "model")
+    policy.model.save_pretrained(aside / "model", state_dict=get_model_state_dict(policy.model, options=FULL))
     tokenizer.save_pretrained(aside / "model")
     gathered: Any = get_optimizer_state_dict(policy, optimizer, options=FULL)
     tensors = {
@@ -54,14 +55,20 @@ def save(folder: Path, step: int, policy: Policy, tokenizer: Any, optimizer: tor
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest `keep` checkpoints."""
+    """Removes all but the newest `keep` checkpoints, and what earlier kills left half-written or half-removed."""
     for path in complete(folder)[:-keep]:
+        path.rename(path.with_name(f".{path.name}.removed"))
+    for path in folder.glob(".step-*"):
         shutil.rmtree(path)
 
 
 def complete(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    return sorted(folder.glob("step-*"), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def newest(run: Path) -> Path:

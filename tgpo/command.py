@@ -47,7 +47,10 @@ def run_job(config: DictConfig) -> None:
     with open_dict(config):
         config.choices = {group: choice for group, choice in runtime.choices.items() if not group.startswith("hydra/")}
         config.output_dir = str(directory)  # a sweep gives each job a folder of its own
+        config.overrides = list(HydraConfig.get().overrides.task)
     try:
+        if resume and len(config.overrides) > 1:
+            raise RequestError("resume goes on with the run's own configuration; give resume=PATH and nothing else")
         request = check(RunDirectory(directory).config() if resume else config)
 
         from tgpo.preflight import preflight

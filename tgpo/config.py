@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tgpo.errors import RequestError, did_you_mean
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class StudentOptions(Options):
@@ -42,7 +44,8 @@ class TrainOptions(Options):
     steps: int = Field(ge=1)
     lr: float = Field(gt=0)
     warmup_steps: int = Field(ge=0)
-    betas: tuple[float, float]
+    lr_schedule: Literal["constant", "linear", "cosine"]
+    betas: tuple[Beta, Beta]
     weight_decay: float = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
     updates_per_batch: int = Field(ge=1)
@@ -98,6 +101,7 @@ class RunOptions(Options):
     metrics: MetricsOptions
     logger: LoggerOptions
     choices: dict[str, str | None] = Field(default_factory=dict)
+    overrides: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _updates_have_groups(self) -> RunOptions:
@@ -154,6 +158,8 @@ def explain(error: ValidationError, names: list[str], prefix: str) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         message = "too few entries"
+        if isinstance(first["loc"][-1], str):
+            return f"{key} is required and was taken away"
     if not path:
         return prefix.removesuffix(".") + (": " if prefix else "") + message
     return f"{key}={first['input']}: {message[0].lower()}{message[1:]}"

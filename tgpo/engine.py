@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tgpo.functional.batching import by_token_budget
-from tgpo.objectives.base import Objective
+from tgpo.objectives.base import Objective, topk_asked
 from tgpo.policy import Policy
 from tgpo.rollout.base import RolloutEngine, Sampling
 from tgpo.tasks.base import Task
@@ -113,7 +113,7 @@ class Engine:
             return None
         if self.teacher is None:
             raise ValueError("the objective needs a teacher and there is none")
-        return self.teacher.score(tokens, max(objective.topk, observe_topk))
+        return self.teacher.score(tokens, max(topk_asked(objective), observe_topk))
 
     @torch.no_grad()
     def _score_old(self, tokens: TokenBatch) -> Tensor:

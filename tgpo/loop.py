@@ -129,7 +129,7 @@ def open_writer(request: Request, directory: Path) -> Writer:
                 project=options.logger.project,
                 entity=options.logger.entity,
                 group=options.name,
-                name=directory.name,
+                name=",".join(options.overrides) or options.name,
                 tags=tags,
                 config=request.resolved,
             )

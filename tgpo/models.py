@@ -1,4 +1,7 @@
-"""Where models come from: the tiny ones in this package, a local folder, or the hub. Safetensors, no remote code."""
+"""Where models come from: the tiny ones in this package, a local folder, or the hub's local cache.
+
+Safetensors, no remote code, no downloads.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def resolve(path: str) -> str:
 def load_tokenizer(path: str) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(resolve(path), trust_remote_code=False)
+    return AutoTokenizer.from_pretrained(resolve(path), trust_remote_code=False, local_files_only=True)
 
 
 def load_model(path: str, dtype: str, device: str | torch.device) -> PreTrainedModel:
@@ -45,6 +48,7 @@ def load_model(path: str, dtype: str, device: str | torch.device) -> PreTrainedM
         attn_implementation="sdpa",
         use_safetensors=True,
         trust_remote_code=False,
+        local_files_only=True,
     )
     return model.to(device).eval()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from itertools import zip_longest
 from pathlib import Path
 
-from tgpo.config import Request, RunOptions
+from tgpo.config import Request, RunOptions, first_line
 from tgpo.errors import RequestError
 from tgpo.models import load_tokenizer, resolve
 from tgpo.types import TEACHER_NEEDS
@@ -49,8 +50,12 @@ def check_device(device: str) -> None:
         wanted = torch.device("cpu" if device == "auto" else device)
     except RuntimeError:
         raise RequestError(f"train.device={device}: not a device; use auto, cpu, cuda or cuda:N") from None
-    if wanted.type == "cuda" and not torch.cuda.is_available():
-        raise RequestError(f"train.device={device}: this machine has no CUDA device; use train.device=cpu")
+    if wanted.type not in ("cpu", "cuda"):
+        raise RequestError(f"train.device={device}: only cpu and cuda are supported")
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise RequestError(
+            f"train.device={device}: this machine has {torch.cuda.device_count()} CUDA devices; use train.device=cpu"
+        )
 
 
 def check_files(key: str, path: str) -> None:
@@ -65,6 +70,14 @@ def check_files(key: str, path: str) -> None:
         folder = cached
     if not (folder / "config.json").is_file():
         raise RequestError(f"{key}={path}: no config.json there; give the folder that from_pretrained would load")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        raise RequestError(f"{key}={path}: no tokenizer there; save the tokenizer into the same folder")
+    if "auto_map" in json.loads((folder / "config.json").read_text()):
+        raise RequestError(f"{key}={path}: this model brings code of its own to run, which is refused")
+    index = folder / "model.safetensors.index.json"
+    shards = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
+    if missing := sorted(shard for shard in shards if not (folder / shard).is_file()):
+        raise RequestError(f"{key}={path}: {len(missing)} weight files are missing, {missing[0]} first; fetch it again")
     if not any(folder.glob("*.safetensors")):
         raise RequestError(f"{key}={path}: no *.safetensors there; other weight formats can run code and are refused")
 
@@ -114,11 +127,16 @@ def check_lengths(request: Request) -> None:
     tokenizer = load_tokenizer(options.student.path)
     if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
         raise RequestError(f"student.path={options.student.path}: its tokenizer needs an EOS token and a chat template")
+    if options.metrics.topk > len(tokenizer):
+        raise RequestError(f"metrics.topk={options.metrics.topk}: the vocabulary has {len(tokenizer)} tokens")
     longest = max(map(len, encode_prompts(tokenizer, request.task.eval_problems())))
     for key, path in (("student.path", options.student.path), ("teacher.path", options.teacher.path)):
         if path is None:
             continue
-        config = AutoConfig.from_pretrained(resolve(path), trust_remote_code=False, local_files_only=True)
+        try:
+            config = AutoConfig.from_pretrained(resolve(path), trust_remote_code=False, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise RequestError(f"{key}={path}: {first_line(error)}") from error
         room = getattr(config, "max_position_embeddings", None)
         cap = max(options.rollout.max_response_length, options.eval.max_response_length)
         if room is not None and longest + cap > room:

@@ -20,6 +20,8 @@ from tgpo.report.page import closing_lines, write_report
 from tgpo.rundir import RunDirectory
 from tgpo.trainer import Trainer
 
+DEFAULT_THREADS = torch.get_num_threads()  # before any job of a sweep has changed it
+
 
 def run(request: Request, directory: Path, *, resume: bool) -> Path:
     """Runs (or resumes) one checked request in `directory`; returns the path of its report."""
@@ -27,8 +29,10 @@ def run(request: Request, directory: Path, *, resume: bool) -> Path:
     from_checkpoint = checkpoint.newest(directory) if resume else None
     if not resume:
         files.create(request.resolved, provenance(request.resolved))
-    files.status("running", 0)
-    step = 0
+    else:
+        files.note_resume(provenance(request.resolved))
+    step = checkpoint.step_of(from_checkpoint) if from_checkpoint else 0
+    files.status("running", step)
     try:
         with Interrupt() as interrupt:
             parts = build(request, from_checkpoint)
@@ -37,7 +41,9 @@ def run(request: Request, directory: Path, *, resume: bool) -> Path:
                 files.status("running", step)
         files.status("done", step)
     except (RunInterruptedError, KeyboardInterrupt):
-        files.status("interrupted", step, "asked to stop; go on with resume=" + str(directory))
+        resumable = bool(checkpoint.complete(files.checkpoints))
+        hint = f"go on with resume={directory}" if resumable else "before its first checkpoint: it cannot be resumed"
+        files.status("interrupted", step, f"stopped on request, {hint}")
         raise
     except BaseException as error:
         files.status("failed", step, f"{type(error).__name__}: {error}")
@@ -51,12 +57,12 @@ def build(request: Request, from_checkpoint: Path | None) -> Parts:
     """Loads the models and joins the parts. Nothing is loaded twice."""
     options = request.options
     torch.manual_seed(options.seed)
-    if options.train.threads:
-        torch.set_num_threads(options.train.threads)
+    torch.set_num_threads(options.train.threads or DEFAULT_THREADS)
     train, rollout = options.train, options.rollout
     device = pick_device(train.device)
-    if device.type == "cpu":  # on CUDA it would cost speed and still not hold across attention kernels
-        torch.use_deterministic_algorithms(True)
+    # on CUDA it would cost speed and still not hold across attention kernels
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    if device.type == "cpu":
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     student_path = str(from_checkpoint / "model") if from_checkpoint else options.student.path
     tokenizer = load_tokenizer(student_path)

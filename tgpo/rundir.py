@@ -30,6 +30,13 @@ class RunDirectory:
         write_whole(self.path / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
         write_whole(self.path / "provenance.json", json.dumps(provenance, indent=1) + "\n")
 
+    def note_resume(self, provenance: dict[str, Any]) -> None:
+        """Adds what resumes the run to what began it: versions, hardware or revision may have changed."""
+        path = self.path / "provenance.json"
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record.setdefault("resumed", []).append(provenance)
+        write_whole(path, json.dumps(record, indent=1) + "\n")
+
     def config(self) -> dict[str, Any]:
         path = self.path / "config.yaml"
         if not path.is_file():

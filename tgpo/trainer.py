@@ -14,7 +14,7 @@ from tgpo.config import MetricsOptions, TrainOptions
 from tgpo.engine import Collected, Engine, derived_seed
 from tgpo.functional.batching import by_token_budget
 from tgpo.functional.reduce import reduce, token_weights
-from tgpo.functional.schedule import warmup
+from tgpo.functional.schedule import learning_rate
 from tgpo.metrics.divergence import divergence_metrics, topk_overlap
 from tgpo.metrics.gradients import ExactGroupGradients, GroupGradients, SketchedGroupGradients
 from tgpo.metrics.lengths import length_metrics, reward_metrics
@@ -22,7 +22,8 @@ from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
 from tgpo.types import Credit
 
-Record = dict[str, float]
+Numbers = dict[str, float]
+Record = dict[str, float | str]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class Trainer:
             "throughput/response_tokens_per_second": tokens / collected.seconds["rollout"],
             "memory/peak_bytes": peak_memory(self.policy.device),
         }
+        if is_due(k, self.metrics.gradient_variance_every):
+            record["gradient/variance_method"] = self.metrics.gradient_variance_method
         if collected.observed is not None:
             record |= divergence_metrics(collected.batch.tokens, collected.sampler_logprobs_BT, collected.observed)
         return record, collected
@@ -107,7 +110,7 @@ class Trainer:
             updates.append(Update(collected, credit, row_U, weights_BT, not updates, observe_topk))
         return updates
 
-    def _update(self, k: int, number: int, update: Update) -> Record | None:
+    def _update(self, k: int, number: int, update: Update) -> Numbers | None:
         """One optimiser step; None when its loss or gradient was not finite and it was skipped."""
         meter = self._meter(k, number)
         sums: defaultdict[str, float] = defaultdict(float)
@@ -154,9 +157,10 @@ class Trainer:
         asked_BTK = batch.teacher.topk_ids_BTK if batch.teacher else None
         student = self.policy(batch.tokens, asked_BTK, own_topk=update.observe_topk)
         answer = self.objective.loss(student, batch, credit)
+        trained = max(update.trained_tokens, 1.0)
         loss = reduce(answer.loss_BT, weights_BT)
         if self.options.entropy_bonus:
-            loss = loss - self.options.entropy_bonus * reduce(student.entropy_BT, weights_BT)
+            loss = loss - self.options.entropy_bonus * reduce(student.entropy_BT, credit.mask_BT / trained)
         loss.backward()
 
         token_means = {"policy/entropy": student.entropy_BT.detach(), **answer.token_means}
@@ -169,7 +173,6 @@ class Trainer:
             ours_BTK = student.topk_ids_BTK
             theirs_BTK = theirs_BTK[rows, :width, : update.observe_topk]
             token_means["divergence/topk_overlap"] = topk_overlap(ours_BTK, theirs_BTK)
-        trained = max(update.trained_tokens, 1.0)
         return {
             "loss/total": loss.detach(),
             **{f"loss/{name}": reduce(term_BT, weights_BT) for name, term_BT in answer.terms.items()},
@@ -177,7 +180,8 @@ class Trainer:
         }
 
     def _learning_rate(self, k: int) -> float:
-        return warmup(k, self.options.lr, self.options.warmup_steps)
+        options = self.options
+        return learning_rate(k, options.lr, options.warmup_steps, options.steps, options.lr_schedule)
 
 
 def is_due(k: int, every: int) -> bool:
@@ -185,7 +189,7 @@ def is_due(k: int, every: int) -> bool:
     return every > 0 and (k - 1) % every == 0
 
 
-def means(records: list[Record]) -> Record:
+def means(records: list[Numbers]) -> Numbers:
     """The mean of each metric over the updates that carry it."""
     names = {name: None for record in records for name in record}
     values = {name: [record[name] for record in records if name in record] for name in names}

@@ -34,6 +34,7 @@ class Need(StrEnum):
     TEACHER_TOPK = "teacher_topk"
 
 
+# Of the teacher's forward pass: an objective that needs none of these runs without a teacher.
 TEACHER_NEEDS = frozenset({Need.TEACHER_SAMPLED, Need.TEACHER_TOPK})
 
 

@@ -98,7 +98,8 @@ def main() -> None:
         "command": "python run.py -m experiment=first_look",
         "runs_done": len(done),
         "runs_not_done": [run.path.name for run in runs if run not in done],
-        **{key: done[0].provenance[key] for key in ("git", "versions", "hardware")},
+        "revisions": sorted({run.provenance["git"]["revision"] for run in done if run.provenance["git"]}),
+        **{key: done[0].provenance[key] for key in ("versions", "hardware")},
         "seconds": float(summary["seconds"].sum()),
     }
     write_whole(RESULTS / "manifest.json", json.dumps(manifest, indent=1) + "\n")

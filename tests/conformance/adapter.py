@@ -13,6 +13,7 @@ from torch import Tensor
 from tgpo.functional.reduce import reduce, token_weights
 from tgpo.functional.scoring import score_logits, topk_logits
 from tgpo.functional.sequence import scatter
+from tgpo.objectives.base import topk_asked
 from tgpo.types import TEACHER_NEEDS, Need, ScoredBatch, StudentScores, TeacherSignal, TokenBatch
 
 CONF = Path(__file__).parents[2] / "conf" / "objective"
@@ -38,7 +39,7 @@ def evaluate(case: dict[str, Any], dtype: torch.dtype = torch.float64) -> tuple[
     nothing_N0 = token_N.new_empty(len(token_N), 0)
 
     old = score_logits(tensor("old_logits")[row_N, time_N], token_N, nothing_N0)
-    best = topk_logits(tensor("teacher_logits")[row_N, time_N], token_N, max(objective.topk, 1))
+    best = topk_logits(tensor("teacher_logits")[row_N, time_N], token_N, max(topk_asked(objective), 1))
     teacher = TeacherSignal(*(scatter(x, mask_BT) for x in best))
     nothing_BP = torch.empty(len(tokens_BT), 0, dtype=torch.long)
     batch = ScoredBatch(

@@ -70,3 +70,9 @@ def test_nothing_to_resume():
     assert process.returncode == 2
     assert process.stderr.strip() == "error: resume=/nowhere/at/all: no run there (no config.yaml)"
     assert not Path("/nowhere").exists()
+
+
+def test_a_resumed_run_keeps_its_own_configuration(uninterrupted):
+    process = command(f"resume={uninterrupted}", "train.lr=1")
+    assert process.returncode == 2
+    assert "give resume=PATH and nothing else" in process.stderr

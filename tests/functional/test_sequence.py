@@ -16,7 +16,7 @@ BATCH = TokenBatch(
 
 def test_padding_goes_to_the_right_and_each_token_is_predicted_from_the_one_before():
     joined = join(BATCH)
-    assert joined.ids_BS.tolist() == [[11, 12, 13, 14, 15, 16, 0], [21, 22, 23, 24, 0, 0, 0]]
+    assert joined.ids_BS.tolist() == [[11, 12, 13, 14, 15, 16], [21, 22, 23, 24, 0, 0]]
     predicted = joined.ids_BS[joined.row_N, joined.position_N + 1]
     assert predicted.tolist() == joined.token_N.tolist() == [13, 14, 15, 16, 24]
 
@@ -37,3 +37,14 @@ def test_budget_keeps_every_row_once_and_is_held():
     parts = by_token_budget(lengths, 60)
     assert sorted(torch.cat(parts).tolist()) == list(range(6))
     assert all(len(part) == 1 or len(part) * int(lengths[part].max()) <= 60 for part in parts)
+
+
+def test_no_forward_is_wider_than_its_longest_sequence():
+    """A long prompt beside a long response: their columns are not added up, so that a token budget holds."""
+    lopsided = TokenBatch(
+        prompt_BP=torch.ones(2, 100, dtype=torch.long),
+        prompt_mask_BP=torch.stack([torch.ones(100), (torch.arange(100) >= 95).float()]).long(),
+        response_BT=torch.ones(2, 100, dtype=torch.long),
+        mask_BT=torch.stack([(torch.arange(100) < 5).float(), torch.ones(100)]),
+    )
+    assert join(lopsided).ids_BS.shape == (2, 105)

@@ -20,6 +20,7 @@ from tests.laws.world import (
     table,
 )
 from tgpo.objectives.grpo import GRPO
+from tgpo.objectives.kdrl import KDRL
 from tgpo.objectives.rkl import RKL
 from tgpo.objectives.tgpo import TGPO
 from tgpo.types import TokenLoss
@@ -73,6 +74,39 @@ def test_tgpo_is_both(policy, teacher):
     found = expected_gradient(TGPO(weight=(0.7, 0.0, 0.0), normalize_std=False), policy, teacher)
     claimed = minus_expected_reward(policy) + 0.7 * guidance(policy, teacher)
     torch.testing.assert_close(found, gradient(claimed, policy), **CLOSE)
+
+
+@pytest.mark.parametrize("estimator", ["k2_loss", "score_function"])
+def test_these_estimators_descend_the_same_divergence(estimator, policy, teacher):
+    found = expected_gradient(RKL(estimator=estimator), policy, teacher)
+    torch.testing.assert_close(found, gradient(reverse_kl(policy, teacher), policy), **CLOSE)
+
+
+def test_topk_loss_over_the_whole_vocabulary_is_the_reverse_kl(policy, teacher):
+    found = expected_gradient(RKL(estimator="topk_loss", topk=3), policy, teacher)
+    torch.testing.assert_close(found, gradient(reverse_kl(policy, teacher), policy), **CLOSE)
+
+
+def test_k3_as_a_loss_has_the_forward_kls_gradient(policy, teacher):
+    """The bias it has: right as a value, but its expected gradient is `grad sum_v pi_T(v) * -log pi_theta(v)`."""
+    ours, theirs = (logits_of(p, SEQUENCES).log_softmax(-1) for p in (policy, teacher))
+    forward = (states(policy)[:, None] * (theirs.exp() * (theirs - ours)).sum(-1)).sum() / T
+    found = expected_gradient(RKL(estimator="k3_loss"), policy, teacher)
+    torch.testing.assert_close(found, gradient(forward, policy), **CLOSE)
+
+
+@pytest.mark.parametrize("form", ["joint", "reward"])
+def test_kdrl_is_reward_and_reverse_kl(form, policy, teacher):
+    found = expected_gradient(KDRL(beta=0.3, form=form, normalize_std=False), policy, teacher)
+    claimed = minus_expected_reward(policy) + 0.3 * reverse_kl(policy, teacher)
+    torch.testing.assert_close(found, gradient(claimed, policy), **CLOSE)
+
+
+def test_tgpo_over_all_tokens_descends_the_forward_kl(policy, teacher):
+    ours, theirs = (logits_of(p, SEQUENCES).log_softmax(-1) for p in (policy, teacher))
+    forward = (states(policy)[:, None] * (theirs.exp() * (theirs - ours)).sum(-1)).sum() / T
+    objective = TGPO(weight=(1.0, 0.0, 0.0), target="topk", topk=3, reward=False)
+    torch.testing.assert_close(expected_gradient(objective, policy, teacher), gradient(forward, policy), **CLOSE)
 
 
 class FlippedSign(RKL):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tgpo.functional.reduce import reduce, token_weights
 from tgpo.functional.scoring import score_logits, topk_logits
+from tgpo.objectives.base import topk_asked
 from tgpo.types import ScoredBatch, StudentScores, TeacherSignal, TokenBatch
 
 V, T = 3, 3
@@ -42,7 +43,7 @@ def batch_of(tokens_BT: Tensor, old: Tensor, teacher: Tensor, group_B: Tensor, o
     mask_BT = torch.ones(tokens_BT.shape, dtype=torch.float64)
     nothing = torch.empty(len(tokens_BT), 0, dtype=torch.long)
     flat = logits_of(teacher, tokens_BT).flatten(0, 1)
-    best = topk_logits(flat, tokens_BT.flatten(), max(objective.topk, 1))
+    best = topk_logits(flat, tokens_BT.flatten(), max(topk_asked(objective), 1))
     signal = TeacherSignal(*(x.view(*tokens_BT.shape, *x.shape[1:]) for x in best))
     return ScoredBatch(
         tokens=TokenBatch(nothing, nothing, tokens_BT, mask_BT),

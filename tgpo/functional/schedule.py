@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 
 def linear_decay(step: int, start: float, decrement: float, floor: float) -> float:
     """`max(start - (k-1) * decrement, floor)`; TGPO arXiv 2605.13230."""
     return max(start - (step - 1) * decrement, floor)
 
 
-def warmup(step: int, peak: float, steps: int) -> float:
-    """`peak * min(1, k / steps)`: linear, reaching the peak at step `steps`; constant when `steps` is 0."""
-    return peak if steps == 0 else peak * min(1.0, step / steps)
+def learning_rate(step: int, peak: float, warmup: int, total: int, kind: str) -> float:
+    """`peak * k / warmup` up to the peak; then constant, or falling to 0 just after step `total` (linear, cosine)."""
+    if step < warmup:
+        return peak * step / warmup
+    progress = (step - warmup) / max(total + 1 - warmup, 1)
+    if kind == "linear":
+        return peak * (1 - progress)
+    if kind == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * progress))
+    return peak

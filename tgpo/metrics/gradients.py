@@ -38,8 +38,6 @@ def variance_statistics(group_squares: Sequence[float], mean_square: float) -> d
 class GroupGradients(Protocol):
     """Called after each group's backward passes, and once at the end, when `.grad` holds the update's gradient."""
 
-    name: str
-
     def close_group(self) -> None: ...
 
     def finish(self) -> dict[str, float]: ...
@@ -47,8 +45,6 @@ class GroupGradients(Protocol):
 
 class ExactGroupGradients:
     """Holds a second gradient: the groups so far are moved out of `.grad`, so that it holds one group's at a time."""
-
-    name = "exact"
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parameters = list(parameters)
@@ -81,8 +77,6 @@ class SketchedGroupGradients:
     The sketch is linear, so a group's is the difference of two; `E |sketch(x)|^2 = |x|^2` over the signs.
     Source: Charikar, Chen, Farach-Colton 2002.
     """
-
-    name = "sketch"
 
     def __init__(self, parameters: Iterable[nn.Parameter], size: int, seed: int) -> None:
         self.parameters, self.size, self.seed = list(parameters), size, seed

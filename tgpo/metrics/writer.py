@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,20 +45,31 @@ class WandbSink:
         config: Mapping[str, Any],
     ) -> None:  # fmt: skip
         import wandb
+        from wandb.errors import AuthenticationError, CommError
 
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
-        self.run = wandb.init(
-            project=project,
-            entity=entity,
-            group=group,
-            name=name,
-            tags=list(tags),
-            config=dict(config),
-            dir=str(directory),
-            mode=mode,  # pyright: ignore[reportArgumentType]
-            reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off"),
-        )
+        def start(mode: Any, run: str) -> Any:
+            return wandb.init(
+                project=project,
+                entity=entity,
+                group=group,
+                name=name,
+                tags=list(tags),
+                config=dict(config),
+                dir=str(directory),
+                mode=mode,
+                id=run,
+                resume="allow",
+                reinit="create_new",
+                settings=wandb.Settings(silent=True, console="off"),
+            )
+
+        try:
+            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+            self.run = start(mode, run_id(directory))
+        except (CommError, AuthenticationError) as error:
+            print(f"W&B cannot be reached ({error}); logging offline, later: wandb sync {directory}/wandb/offline-*")
+            # wandb still holds the first id for the attempt that failed
+            self.run = start("offline", run_id(directory) + "-offline")
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")
 
@@ -67,6 +79,14 @@ class WandbSink:
     def close(self, summary: Mapping[str, Any]) -> None:
         self.run.summary.update(dict(summary))
         self.run.finish()
+
+
+def run_id(directory: Path) -> str:
+    """Kept in the run's directory, so that a resumed run goes on in the same W&B run."""
+    path = directory / "wandb_id"
+    if not path.exists():
+        path.write_text(secrets.token_hex(4))
+    return path.read_text()
 
 
 class Writer:

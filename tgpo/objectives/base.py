@@ -27,7 +27,7 @@ class Objective(Protocol):
 
     @property
     def topk(self) -> int:
-        """Entries of the teacher's top-k it reads; 0 unless it needs TEACHER_TOPK."""
+        """Entries of the teacher's top-k it reads; without meaning unless it needs TEACHER_TOPK."""
         ...
 
     @property
@@ -41,6 +41,11 @@ class Objective(Protocol):
     def credit(self, batch: ScoredBatch, step: int) -> Credit: ...
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss: ...
+
+
+def topk_asked(objective: Objective) -> int:
+    """How many of the teacher's best tokens the objective reads: 0 unless it needs TEACHER_TOPK."""
+    return objective.topk if Need.TEACHER_TOPK in objective.needs else 0
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -50,8 +50,8 @@ def run_panels(run: RunFiles) -> list[Panel]:
     base = accuracy["accuracy"].iloc[0] if len(accuracy) else None
     panels = [
         panel(
-            "accuracy", "Held-out accuracy", "Greedy answers to problems never trained on; the dashed line is the "
-            "student before training.", accuracy, {"accuracy": "accuracy"}, "fraction right", marks=True,
+            "accuracy", "Held-out accuracy", "On problems never trained on; the dashed line is the student before "
+            "training.", accuracy, {"accuracy": "accuracy"}, "fraction right", marks=True,
             reference=base, domain=(0, 1),
         ),
         panel(

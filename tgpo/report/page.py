@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def render(run: RunFiles, panels: list[Panel]) -> str:
         table=table(run).round(4).astype(object).fillna("").to_dict("split"),
         config=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
         provenance=yaml.safe_dump(run.provenance, sort_keys=False, allow_unicode=True),
-        command="python " + " ".join(run.provenance.get("command", ["run.py"])),
+        command=shlex.join(["python", "run.py", *run.config.get("overrides", [])]),
         vega=vl_convert.javascript_bundle(),  # pyright: ignore[reportCallIssue]  the stub forgets a default
     )
 

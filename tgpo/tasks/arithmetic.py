@@ -56,7 +56,7 @@ class Arithmetic:
 
     min_terms: Annotated[int, Field(ge=2)] = 2
     max_terms: Annotated[int, Field(le=8)] = 4
-    eval_two_terms: Annotated[int, Field(ge=0)] = 64
+    eval_two_terms: Annotated[int, Field(ge=0, le=1_000)] = 64  # of the 1,639 there are
     eval_more_terms: Annotated[int, Field(ge=0)] = 128
     eval_seed: int = 0
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from tgpo.errors import RequestError, did_you_mean
@@ -47,6 +47,21 @@ class ReasoningGym:
         if name not in DATASETS:
             raise ValueError(f"reasoning-gym has no generator of that name{did_you_mean(name, DATASETS)}")
         return name
+
+    @model_validator(mode="after")
+    def _makes_problems(self) -> ReasoningGym:
+        """One problem now, so that a wrong option or key is told before anything loads."""
+        import reasoning_gym
+
+        try:
+            entry = reasoning_gym.create_dataset(self.dataset, seed=0, size=1, **self.options)[0]
+        except (TypeError, ValueError, AssertionError) as error:
+            reason = str(error).removeprefix(f"{type(error).__name__}: ")
+            raise ValueError(f"options={self.options} do not suit {self.dataset}: {reason}") from error
+        keys = [*entry, *entry["metadata"]]
+        if self.question not in keys:
+            raise ValueError(f"question={self.question} is not in its entries{did_you_mean(self.question, keys)}")
+        return self
 
     @property
     def name(self) -> str:
