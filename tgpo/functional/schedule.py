@@ -13,7 +13,7 @@ def linear_decay(step: int, start: float, decrement: float, floor: float) -> flo
 def learning_rate(step: int, peak: float, warmup: int, total: int, kind: str) -> float:
     """`peak * k / warmup` up to the peak; then constant, or falling to 0 just after step `total` (linear, cosine)."""
     if step < warmup:
-        return peak * step / warmup
+        return peak * (step / warmup)
     progress = (step - warmup) / max(total + 1 - warmup, 1)
     if kind == "linear":
         return peak * (1 - progress)
