@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import platform
 import statistics
 import tempfile
@@ -149,8 +150,21 @@ def main() -> None:
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "step_time.json").write_text(json.dumps(record, indent=1) + "\n")
-    for row in comparisons:
-        print(f"{row['objective']:6} {row['seconds_a_step']}  TRL/ours {row['trl_over_ours']['median']:.2f}")
+    readme = Path(__file__).parent / "README.md"
+    rows = re.compile(r"(?<=<!-- table -->\n).*(?=<!-- /table -->)", re.S)
+    readme.write_text(rows.sub(lambda _: table(record), readme.read_text()))
+    print(table(record))
+
+
+def table(record: dict[str, Any]) -> str:
+    """The README's rows, from the JSON."""
+    lines = ["| ours | against | TRL | ours | ours, all metrics | TRL / ours, median [min, max] |", "| --- " * 6 + "|"]
+    for row in record["comparisons"]:
+        seconds, ratio = row["seconds_a_step"], row["trl_over_ours"]
+        cells = [f"{seconds[name]:.2f}" for name in ("trl", "ours", "ours, all metrics")]
+        spread = f"{ratio['median']:.2f} [{ratio['min']:.2f}, {ratio['max']:.2f}]"
+        lines.append(f"| `{row['objective']}` | {row['against']} | {' | '.join(cells)} | {spread} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -31,3 +31,12 @@ def test_what_the_readme_links_to_exists():
     for target in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", README):
         path = target[0] or target[1]
         assert (ROOT / path).exists(), path
+
+
+def test_the_benchmarks_rows_are_made_from_the_json():
+    """Read off the source, because TRL is installed for `make bench` alone."""
+    import json
+
+    row = json.loads((ROOT / "benchmarks" / "results" / "step_time.json").read_text())["comparisons"][0]
+    shown = (ROOT / "benchmarks" / "README.md").read_text()
+    assert f"| `{row['objective']}` | {row['against']} | {row['seconds_a_step']['trl']:.2f} |" in shown
