@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import platform
+import re
 import statistics
 import tempfile
 import time
