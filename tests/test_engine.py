@@ -43,6 +43,7 @@ def test_the_objective_sees_only_what_it_declared(trainer):
     batch, needs = collected.batch, objective.needs
     assert (batch.reward_B is not None) == (Need.REWARD in needs)
     assert (batch.old_logprobs_BT is not None) == (Need.OLD_LOGPROBS in needs)
+    assert (batch.old_at_teacher_topk_BTK is not None) == (Need.OLD_AT_TEACHER_TOPK in needs)
     assert (batch.teacher is not None) == bool(needs & TEACHER_NEEDS)
     if batch.teacher is not None:
         assert (batch.teacher.sampled_logprobs_BT is not None) == (Need.TEACHER_SAMPLED in needs)

@@ -94,16 +94,16 @@ class Engine:
         seconds["teacher"] = time.perf_counter() - started
 
         needs, reward_B = objective.needs, torch.tensor(rewards.values, device=device)
-        old_BT = None
-        if Need.OLD_LOGPROBS in needs:
-            old_BT = self._score_old(tokens) if options.recompute_old_logprobs else sampler_BT
+        teacher = observed.narrow(needs, objective.topk) if observed and needs & TEACHER_NEEDS else None
+        old_BT, old_at_teacher_topk_BTK = self._score_old(tokens, sampler_BT, objective, observed)
         batch = ScoredBatch(
             tokens=tokens,
             group_B=torch.tensor([r.group for r in rollouts], device=device),
             off_policy_B=torch.tensor([r.source == "teacher" for r in rollouts], device=device),
             reward_B=reward_B if Need.REWARD in needs else None,
             old_logprobs_BT=old_BT,
-            teacher=observed.narrow(needs, objective.topk) if observed and needs & TEACHER_NEEDS else None,
+            old_at_teacher_topk_BTK=old_at_teacher_topk_BTK,
+            teacher=teacher,
             max_response_length=options.max_response_length,
         )
         return Collected(batch, rollouts, responses, reward_B, sampler_BT, observed, rewards.timeouts, seconds)
@@ -116,13 +116,30 @@ class Engine:
         return self.teacher.score(tokens, max(topk_asked(objective), observe_topk))
 
     @torch.no_grad()
-    def _score_old(self, tokens: TokenBatch) -> Tensor:
-        old_BT = torch.zeros_like(tokens.mask_BT)
+    def _score_old(
+        self, tokens: TokenBatch, sampler_BT: Tensor, objective: Objective, observed: TeacherSignal | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """`log pi_old` of the sampled tokens and of the teacher's, as far as needed: a forward pass only if it must."""
+        needs = objective.needs
+        at_teacher_topk = Need.OLD_AT_TEACHER_TOPK in needs
+        recompute = Need.OLD_LOGPROBS in needs and self.options.recompute_old_logprobs
+        if not (recompute or at_teacher_topk):
+            return (sampler_BT if Need.OLD_LOGPROBS in needs else None), None
+        ids_BTK = None
+        if at_teacher_topk:
+            assert observed is not None and observed.topk_ids_BTK is not None
+            ids_BTK = observed.topk_ids_BTK[..., : objective.topk]
+        old_BT = torch.zeros_like(sampler_BT)
+        old_BTK = None if ids_BTK is None else torch.zeros(ids_BTK.shape, device=ids_BTK.device)
         lengths_B = tokens.prompt_mask_BP.sum(1) + tokens.mask_BT.sum(1)
         for rows in by_token_budget(lengths_B, self.options.max_tokens):
             part = tokens.select(rows)
-            old_BT[rows, : part.mask_BT.shape[1]] = self.policy(part).logprobs_BT
-        return old_BT
+            width = part.mask_BT.shape[1]
+            scores = self.policy(part, None if ids_BTK is None else ids_BTK[rows, :width])
+            old_BT[rows, :width] = scores.logprobs_BT
+            if old_BTK is not None:
+                old_BTK[rows, :width] = scores.at_teacher_topk_BTK
+        return (old_BT if recompute else sampler_BT), old_BTK
 
 
 def derived_seed(seed: int, purpose: str, step: int) -> int:

@@ -30,12 +30,14 @@ class Need(StrEnum):
 
     REWARD = "reward"
     OLD_LOGPROBS = "old_logprobs"
+    OLD_AT_TEACHER_TOPK = "old_at_teacher_topk"
     TEACHER_SAMPLED = "teacher_sampled"
     TEACHER_TOPK = "teacher_topk"
 
 
 # Of the teacher's forward pass: an objective that needs none of these runs without a teacher.
-TEACHER_NEEDS = frozenset({Need.TEACHER_SAMPLED, Need.TEACHER_TOPK})
+TOPK_NEEDS = frozenset({Need.TEACHER_TOPK, Need.OLD_AT_TEACHER_TOPK})
+TEACHER_NEEDS = TOPK_NEEDS | {Need.TEACHER_SAMPLED}
 
 
 class Reduction(StrEnum):
@@ -132,6 +134,7 @@ class ScoredBatch:
     off_policy_B: Tensor
     reward_B: Tensor | None = None
     old_logprobs_BT: Tensor | None = None
+    old_at_teacher_topk_BTK: Tensor | None = None
     teacher: TeacherSignal | None = None
     max_response_length: int = 0
 
@@ -143,6 +146,7 @@ class ScoredBatch:
         """Those rows, trimmed to their longest response."""
         tokens = self.tokens.select(rows)
         width = tokens.response_BT.shape[1]
+        old_topk = self.old_at_teacher_topk_BTK
         return replace(
             self,
             tokens=tokens,
@@ -150,6 +154,7 @@ class ScoredBatch:
             off_policy_B=self.off_policy_B[rows],
             reward_B=None if self.reward_B is None else self.reward_B[rows],
             old_logprobs_BT=None if self.old_logprobs_BT is None else self.old_logprobs_BT[rows, :width],
+            old_at_teacher_topk_BTK=None if old_topk is None else old_topk[rows, :width],
             teacher=None if self.teacher is None else self.teacher.select(rows, width),
         )
 

@@ -41,6 +41,7 @@ def evaluate(case: dict[str, Any], dtype: torch.dtype = torch.float64) -> tuple[
     old = score_logits(tensor("old_logits")[row_N, time_N], token_N, nothing_N0)
     best = topk_logits(tensor("teacher_logits")[row_N, time_N], token_N, max(topk_asked(objective), 1))
     teacher = TeacherSignal(*(scatter(x, mask_BT) for x in best))
+    old_best = score_logits(tensor("old_logits")[row_N, time_N], token_N, best.ids_NK).at_ids_NK
     nothing_BP = torch.empty(len(tokens_BT), 0, dtype=torch.long)
     batch = ScoredBatch(
         tokens=TokenBatch(nothing_BP, nothing_BP, tokens_BT, mask_BT),
@@ -48,6 +49,7 @@ def evaluate(case: dict[str, Any], dtype: torch.dtype = torch.float64) -> tuple[
         off_policy_B=torch.tensor(case["off_policy"]),
         reward_B=tensor("reward") if Need.REWARD in objective.needs else None,
         old_logprobs_BT=scatter(old.logprobs_N, mask_BT) if Need.OLD_LOGPROBS in objective.needs else None,
+        old_at_teacher_topk_BTK=scatter(old_best, mask_BT) if Need.OLD_AT_TEACHER_TOPK in objective.needs else None,
         teacher=teacher.narrow(objective.needs, objective.topk) if objective.needs & TEACHER_NEEDS else None,
         max_response_length=case["max_response_length"],
     )

@@ -107,7 +107,10 @@ def astuple(credit):
 def test_equal_rewards_give_exactly_no_policy_gradient(objective, policy):
     if not objective.needs_groups:
         pytest.skip("uses no group advantage")
-    if getattr(objective, "form", None) == "reward":  # its teacher is in the advantage: switched off here
+    # a bonus in the advantage is not the reward's doing: switched off here
+    if hasattr(objective, "weight"):
+        objective = replace(objective, weight=(0.0, 0.0, 0.0))
+    if getattr(objective, "form", None) == "reward":
         objective = replace(objective, beta=0.0)
     batch = masked_batch(objective, policy)
     credit = objective.credit(replace(batch, reward_B=torch.full((8,), 0.1, dtype=torch.float64)), 1)
@@ -121,6 +124,7 @@ def test_reads_only_what_it_declares(objective, policy):
     gone = {
         "reward_B": Need.REWARD in objective.needs,
         "old_logprobs_BT": Need.OLD_LOGPROBS in objective.needs,
+        "old_at_teacher_topk_BTK": Need.OLD_AT_TEACHER_TOPK in objective.needs,
         "teacher": bool(objective.needs & TEACHER_NEEDS),
     }
     bare = replace(batch, **{name: None for name, needed in gone.items() if not needed})
@@ -134,6 +138,7 @@ def test_asks_for_nothing_it_does_not_read(objective, policy):
     without = {
         Need.REWARD: {"reward_B": None},
         Need.OLD_LOGPROBS: {"old_logprobs_BT": None},
+        Need.OLD_AT_TEACHER_TOPK: {"old_at_teacher_topk_BTK": None},
         Need.TEACHER_SAMPLED: {"teacher": replace(batch.teacher, sampled_logprobs_BT=None)},
         Need.TEACHER_TOPK: {"teacher": replace(batch.teacher, topk_ids_BTK=None, topk_logprobs_BTK=None)},
     }

@@ -19,10 +19,12 @@ from tests.laws.world import (
     sequence_logprobs,
     table,
 )
+from tgpo.objectives.constant_bonus import ConstantBonus
 from tgpo.objectives.grpo import GRPO
 from tgpo.objectives.kdrl import KDRL
 from tgpo.objectives.rkl import RKL
 from tgpo.objectives.tgpo import TGPO
+from tgpo.objectives.tgpo_adv import TGPOAdvantage
 from tgpo.types import TokenLoss
 
 # both sides are float64 sums over 729 pairs
@@ -107,6 +109,13 @@ def test_tgpo_over_all_tokens_descends_the_forward_kl(policy, teacher):
     forward = (states(policy)[:, None] * (theirs.exp() * (theirs - ours)).sum(-1)).sum() / T
     objective = TGPO(weight=(1.0, 0.0, 0.0), target="topk", topk=3, reward=False)
     torch.testing.assert_close(expected_gradient(objective, policy, teacher), gradient(forward, policy), **CLOSE)
+
+
+@pytest.mark.parametrize("objective", [TGPOAdvantage, ConstantBonus])
+def test_a_bonus_that_does_not_depend_on_the_token_has_no_gradient_of_its_own(objective, policy, teacher):
+    """Published as guidance, `tgpo_adv`'s expected gradient is that of the reward alone."""
+    found = expected_gradient(objective(weight=(0.7, 0.0, 0.0), normalize_std=False), policy, teacher)
+    torch.testing.assert_close(found, gradient(minus_expected_reward(policy), policy), **CLOSE)
 
 
 class FlippedSign(RKL):

@@ -44,6 +44,7 @@ def batch_of(tokens_BT: Tensor, old: Tensor, teacher: Tensor, group_B: Tensor, o
     nothing = torch.empty(len(tokens_BT), 0, dtype=torch.long)
     flat = logits_of(teacher, tokens_BT).flatten(0, 1)
     best = topk_logits(flat, tokens_BT.flatten(), max(topk_asked(objective), 1))
+    old_best = score_logits(logits_of(old, tokens_BT).flatten(0, 1), tokens_BT.flatten(), best.ids_NK).at_ids_NK
     signal = TeacherSignal(*(x.view(*tokens_BT.shape, *x.shape[1:]) for x in best))
     return ScoredBatch(
         tokens=TokenBatch(nothing, nothing, tokens_BT, mask_BT),
@@ -51,6 +52,7 @@ def batch_of(tokens_BT: Tensor, old: Tensor, teacher: Tensor, group_B: Tensor, o
         off_policy_B=torch.zeros(len(tokens_BT), dtype=torch.bool),
         reward_B=reward_of(tokens_BT),
         old_logprobs_BT=sequence_logprobs(old, tokens_BT).detach(),
+        old_at_teacher_topk_BTK=old_best.view(*tokens_BT.shape, -1).detach(),
         teacher=signal.narrow(objective.needs, objective.topk),
         max_response_length=T,
     )

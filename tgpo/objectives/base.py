@@ -12,7 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tgpo.functional.policy_gradient import clipped_surrogate
-from tgpo.types import STRICT, Credit, Need, Reduction, ScoredBatch, StudentScores, TokenLoss
+from tgpo.types import STRICT, TOPK_NEEDS, Credit, Need, Reduction, ScoredBatch, StudentScores, TokenLoss
 
 
 class Objective(Protocol):
@@ -27,7 +27,7 @@ class Objective(Protocol):
 
     @property
     def topk(self) -> int:
-        """Entries of the teacher's top-k it reads; without meaning unless it needs TEACHER_TOPK."""
+        """Entries of the teacher's top-k it reads something of; without meaning unless a need names them."""
         ...
 
     @property
@@ -44,8 +44,8 @@ class Objective(Protocol):
 
 
 def topk_asked(objective: Objective) -> int:
-    """How many of the teacher's best tokens the objective reads: 0 unless it needs TEACHER_TOPK."""
-    return objective.topk if Need.TEACHER_TOPK in objective.needs else 0
+    """How many of the teacher's best tokens the objective reads something of: 0 unless a need names them."""
+    return objective.topk if objective.needs & TOPK_NEEDS else 0
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

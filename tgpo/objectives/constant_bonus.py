@@ -1,0 +1,30 @@
+"""The control for `tgpo_adv`: the same surrogate with a bonus that knows no teacher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic.dataclasses import dataclass
+
+from tgpo.functional.schedule import linear_decay
+from tgpo.objectives.grpo import GRPO
+from tgpo.objectives.tgpo import Weight
+from tgpo.types import STRICT, Credit, ScoredBatch
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ConstantBonus(GRPO):
+    r"""`loss_t = PPO(A + w_k * bonus)`, `w_k = max(w_1 - (k-1) d, w_min)`; `weight` is `[w_1, d, w_min]`.
+
+    Where `tgpo_adv` has `pi_old(y*_t | s_t)` this has the number `bonus` at every token, so what the two share cannot
+    come from the teacher. Its expected gradient is GRPO's. Detached: the whole advantage. Source: this project.
+    """
+
+    weight: tuple[Weight, Weight, Weight] = (2e-2, 1e-4, 0.0)
+    bonus: float = 1.0
+
+    def credit(self, batch: ScoredBatch, step: int) -> Credit:
+        policy, weight = super().credit(batch, step), linear_decay(step, *self.weight)
+        assert policy.advantage_BT is not None
+        advantage_BT = policy.advantage_BT + weight * self.bonus * batch.mask_BT
+        return replace(policy, advantage_BT=advantage_BT, scalars={"loss/bonus_weight": weight})
