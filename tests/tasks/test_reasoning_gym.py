@@ -45,3 +45,36 @@ def test_too_few_problems_is_said():
     )
     with pytest.raises(RequestError, match="5000 wanted"):
         task.eval_problems()
+
+
+@pytest.fixture
+def spoiled(monkeypatch):
+    """chain_sum with every `every`-th answer taken away."""
+    import reasoning_gym
+
+    create = reasoning_gym.create_dataset
+
+    def spoil(every: int) -> None:
+        def broken(*arguments, **options):
+            for i, entry in enumerate(create(*arguments, **options)):
+                yield {**entry, "answer": None if i % every == 0 else entry["answer"]}
+
+        monkeypatch.setattr(reasoning_gym, "create_dataset", broken)
+
+    return spoil
+
+
+def test_a_few_entries_without_an_answer_are_named_and_skipped(spoiled, caplog):
+    task = ReasoningGym(**CHAIN_SUM, eval_size=16, max_bad_fraction=0.1)
+    spoiled(20)
+    problems = task.train_problems(0, 1, 64)
+    assert len(problems) == 64
+    assert "None" not in {problem.answer for problem in problems}
+    assert "row chain_sum/" in caplog.text
+
+
+def test_too_many_entries_without_an_answer_are_refused(spoiled):
+    task = ReasoningGym(**CHAIN_SUM, eval_size=16, max_bad_fraction=0.1)
+    spoiled(3)
+    with pytest.raises(RequestError, match=r"rows have no prompt or no answer.*task.max_bad_fraction \(now 0.1\)"):
+        task.eval_problems()

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from tgpo.errors import RequestError, did_you_mean
 from tgpo.tasks.base import Rewards
+from tgpo.tasks.rows import RowFilter
 from tgpo.tasks.verifier import verify_responses
 from tgpo.types import Problem
 
@@ -38,6 +39,7 @@ class ReasoningGym:
     eval_size: Annotated[int, Field(ge=1)] = 192
     eval_seed: Annotated[int, Field(ge=0)] = 0
     require_boxed: bool = True
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
 
     @field_validator("dataset")
     @classmethod
@@ -95,14 +97,17 @@ class ReasoningGym:
         """Problems of one side of the split, page after page of the generator."""
         import reasoning_gym
 
+        usable = RowFilter(f"task.dataset={self.dataset}", self.max_bad_fraction)
         for number in range(MOST_PAGES_WITHOUT_A_PROBLEM):
             seed = zlib.crc32(f"{self.dataset}/{first_page}/{number}".encode())
             for entry in reasoning_gym.create_dataset(self.dataset, seed=seed, size=page, **self.options):
-                prompt = self._prompt(entry)
+                prompt, name = self._prompt(entry), f"{self.dataset}/{seed}/{entry['metadata']['source_index']}"
+                if not usable.keep(name, prompt, entry["answer"]):
+                    continue
                 if (zlib.crc32(prompt.encode()) % BUCKETS == 0) == held_out:
-                    yield Problem(f"{self.dataset}/{seed}/{entry['metadata']['source_index']}", prompt,
-                                  str(entry["answer"]), self.dataset)  # fmt: skip
+                    yield Problem(name, prompt, str(entry["answer"]), self.dataset)
 
     def _prompt(self, entry: dict[str, Any]) -> str:
-        text = str(entry[self.question] if self.question in entry else entry["metadata"][self.question])
+        value = entry[self.question] if self.question in entry else entry["metadata"][self.question]
+        text = "" if value is None else str(value)
         return text.replace(" ", "") if self.strip_spaces else text

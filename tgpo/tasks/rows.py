@@ -1,0 +1,34 @@
+"""Rows of a source that have no prompt or no answer: counted, named, skipped, and too many of them refused."""
+
+from __future__ import annotations
+
+import logging
+
+from tgpo.errors import RequestError
+
+FEW_ROWS = 100  # of fewer rows than this, a fraction says little: as many may be bad as would be of this many
+
+log = logging.getLogger(__name__)
+
+
+class RowFilter:
+    """Says of each row of `source` whether it can be used."""
+
+    def __init__(self, source: str, max_bad_fraction: float) -> None:
+        self.source, self.max_bad_fraction = source, max_bad_fraction
+        self.seen, self.bad = 0, 0
+
+    def keep(self, name: str, prompt: object, answer: object) -> bool:
+        """False for a row to skip; raises RequestError once more than `task.max_bad_fraction` are bad."""
+        self.seen += 1
+        if all(value is not None and str(value).strip() for value in (prompt, answer)):
+            return True
+        self.bad += 1
+        if self.bad == 1:
+            log.warning("%s: row %s has no prompt or no answer and is skipped; others like it too", self.source, name)
+        if self.bad > self.max_bad_fraction * max(self.seen, FEW_ROWS):
+            raise RequestError(
+                f"{self.source}: {self.bad} of the first {self.seen} rows have no prompt or no answer, the last {name}: "
+                f"mend them or raise task.max_bad_fraction (now {self.max_bad_fraction})"
+            )
+        return False
