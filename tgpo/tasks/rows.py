@@ -27,8 +27,8 @@ class RowFilter:
         if self.bad == 1:
             log.warning("%s: row %s has no prompt or no answer and is skipped; others like it too", self.source, name)
         if self.bad > self.max_bad_fraction * max(self.seen, FEW_ROWS):
+            found = f"{self.bad} of the first {self.seen} rows have no prompt or no answer, the last {name}"
             raise RequestError(
-                f"{self.source}: {self.bad} of the first {self.seen} rows have no prompt or no answer, the last {name}: "
-                f"mend them or raise task.max_bad_fraction (now {self.max_bad_fraction})"
+                f"{self.source}: {found}; mend them or raise task.max_bad_fraction (now {self.max_bad_fraction})"
             )
         return False
