@@ -54,3 +54,9 @@ def records(run: Path, kind: str | None = None) -> list[dict]:
     """The metrics of a run directory."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if kind in (None, line["kind"])]
+
+
+def untimed(run: Path) -> list[dict]:
+    """The metrics without what no two runs share: times, throughput and memory."""
+    measured = ("time/", "throughput/", "memory/")
+    return [{k: v for k, v in record.items() if not k.startswith(measured)} for record in records(run)]

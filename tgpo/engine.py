@@ -131,8 +131,7 @@ class Engine:
             ids_BTK = observed.topk_ids_BTK[..., : objective.topk]
         old_BT = torch.zeros_like(sampler_BT)
         old_BTK = None if ids_BTK is None else torch.zeros(ids_BTK.shape, device=ids_BTK.device)
-        lengths_B = tokens.prompt_mask_BP.sum(1) + tokens.mask_BT.sum(1)
-        for rows in by_token_budget(lengths_B, self.options.max_tokens):
+        for rows in by_token_budget(tokens.length_B, self.options.max_tokens):
             part = tokens.select(rows)
             width = part.mask_BT.shape[1]
             scores = self.policy(part, None if ids_BTK is None else ids_BTK[rows, :width])

@@ -14,7 +14,7 @@ from tgpo.engine import Collected, derived_seed
 from tgpo.evaluation.accuracy import evaluate
 from tgpo.interrupt import Interrupt
 from tgpo.metrics.terminal import View, open_view
-from tgpo.metrics.writer import JsonLines, Sink, WandbSink, Writer, drop_after
+from tgpo.metrics.writer import JsonLines, Sink, WandbSink, Writer
 from tgpo.preflight import objective_name
 from tgpo.rollout.base import RolloutEngine, Sampling
 from tgpo.rundir import RunDirectory
@@ -44,8 +44,7 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[
     """Yields each step once it is on disk. Every step's files are written before the next begins."""
     options = parts.request.options
     steps, bad = options.train.steps, 0
-    for name in ("metrics.jsonl", "rollouts.jsonl"):
-        drop_after(files.path / name, parts.done if parts.done else -1)
+    files.drop_after(parts.done if parts.done else -1)
     writer, samples = open_writer(parts.request, files.path), JsonLines(files.path / "rollouts.jsonl")
     latest: dict[str, Any] = {}
 
@@ -74,15 +73,17 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[
                     assess(step)
                 view.show(step, latest)
                 bad = bad + 1 if record["train/skipped_updates"] == options.train.updates_per_batch else 0
-                stop = interrupt.requested or bad > options.train.max_bad_steps
-                if step % options.train.checkpoint_every == 0 or step == steps or stop:
+                unstable = bad > options.train.max_bad_steps
+                interrupted = interrupt.requested  # read once: a signal from here on waits for the next checkpoint
+                last = step == steps or unstable or interrupted
+                if step % options.train.checkpoint_every == 0 or last:
                     save(step)
                 yield step
-                if bad > options.train.max_bad_steps:
+                if unstable:
                     raise RunUnstableError(
                         f"{bad} steps in a row had a loss or gradient that is not finite; lower train.lr"
                     )
-                if interrupt.requested and step < steps:
+                if interrupted and step < steps:
                     raise RunInterruptedError
     finally:
         writer.close({key: value for key, value in latest.items() if key != "kind"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from tgpo.config import Request, RunOptions, first_line
 from tgpo.errors import RequestError
@@ -21,8 +22,9 @@ def preflight(request: Request) -> None:
     for role, path in paths.items():
         if path is not None:
             check_files(f"{role}.path", path)
-    check_tokenizers(options)
-    check_lengths(request)
+    tokenizer = load_tokenizer(options.student.path)
+    check_tokenizers(options, tokenizer)
+    check_lengths(request, tokenizer)
 
 
 def check_objective(request: Request) -> None:
@@ -94,11 +96,11 @@ def cached_snapshot(path: str) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def check_tokenizers(options: RunOptions) -> None:
+def check_tokenizers(options: RunOptions, student: Any) -> None:
     """Student and teacher read the same ids as the same strings, and end a response with the same one."""
     if options.teacher.path is None:
         return
-    student, teacher = load_tokenizer(options.student.path), load_tokenizer(options.teacher.path)
+    teacher = load_tokenizer(options.teacher.path)
     for index, (ours, theirs) in enumerate(zip_longest(id_strings(student), id_strings(teacher))):
         if ours != theirs:
             raise RequestError(
@@ -112,19 +114,18 @@ def check_tokenizers(options: RunOptions) -> None:
         )
 
 
-def id_strings(tokenizer) -> list[str | None]:
+def id_strings(tokenizer: Any) -> list[str | None]:
     by_id = {index: token for token, index in tokenizer.get_vocab().items()}
     return [by_id.get(index) for index in range(max(by_id) + 1)]
 
 
-def check_lengths(request: Request) -> None:
+def check_lengths(request: Request, tokenizer: Any) -> None:
     """Prompt and response fit the model, measured on the held-out problems; its vocabulary holds the tokenizer's."""
     from transformers import AutoConfig
 
     from tgpo.rollout.base import encode_prompts
 
     options = request.options
-    tokenizer = load_tokenizer(options.student.path)
     if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
         raise RequestError(f"student.path={options.student.path}: its tokenizer needs an EOS token and a chat template")
     if options.metrics.topk > len(tokenizer):

@@ -27,16 +27,15 @@ def run(request: Request, directory: Path, *, resume: bool) -> Path:
     """Runs (or resumes) one checked request in `directory`; returns the path of its report."""
     files = RunDirectory(directory)
     from_checkpoint = checkpoint.newest(directory) if resume else None
-    if not resume:
-        files.create(request.resolved, provenance(request.resolved))
-    else:
+    if resume:
         files.note_resume(provenance(request.resolved))
+    else:
+        files.create(request.resolved, provenance(request.resolved))
     step = checkpoint.step_of(from_checkpoint) if from_checkpoint else 0
     files.status("running", step)
     try:
         with Interrupt() as interrupt:
             parts = build(request, from_checkpoint)
-            step = parts.done
             for step in rounds(parts, files, interrupt):
                 files.status("running", step)
         files.status("done", step)

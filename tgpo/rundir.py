@@ -43,13 +43,18 @@ class RunDirectory:
             raise RequestError(f"resume={self.path}: no run there (no config.yaml)")
         return yaml.safe_load(path.read_text(encoding="utf-8"))
 
-    def status(self, state: State, step: int, reason: str | None = None, **timings: float) -> None:
+    def drop_after(self, step: int) -> None:
+        """Removes the records that a resumed run will write again."""
+        for name in ("metrics.jsonl", "rollouts.jsonl"):
+            drop_after(self.path / name, step)
+
+    def status(self, state: State, step: int, reason: str | None = None) -> None:
         now = time.time()
         record = {
             "status": state,
             "step": step,
             "reason": reason,
-            "timings": {"started": self.started, "updated": now, "seconds": now - self.started, **timings},
+            "timings": {"started": self.started, "updated": now, "seconds": now - self.started},
         }
         write_whole(self.path / "status.json", json.dumps(record, indent=1) + "\n")
 
@@ -62,3 +67,19 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)
+
+
+def drop_after(path: Path, step: int) -> None:
+    """Keeps the records up to `step`; those after it go, and so does a last line cut short by a kill."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if record["step"] > step:
+            break
+        kept.append(line + "\n")
+    write_whole(path, "".join(kept))

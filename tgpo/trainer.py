@@ -36,10 +36,7 @@ class Update:
     weights_BT: Tensor  # 0 outside the rows
     first: bool  # the policy is still the one that sampled
     observe_topk: int
-
-    @property
-    def trained_tokens(self) -> float:
-        return float(self.credit.mask_BT[self.row_U].sum())
+    trained_tokens: float  # at least 1: what the logged means divide by
 
 
 class Trainer:
@@ -103,11 +100,10 @@ class Trainer:
         batch, updates = collected.batch, []
         for groups in batch.group_B.unique().chunk(self.options.updates_per_batch):
             row_U = torch.isin(batch.group_B, groups).nonzero()[:, 0]
-            weights_BT = torch.zeros_like(credit.mask_BT)
-            weights_BT[row_U] = token_weights(
-                credit.mask_BT[row_U], self.objective.reduction, batch.max_response_length
-            )
-            updates.append(Update(collected, credit, row_U, weights_BT, not updates, observe_topk))
+            mask_UT, weights_BT = credit.mask_BT[row_U], torch.zeros_like(credit.mask_BT)
+            weights_BT[row_U] = token_weights(mask_UT, self.objective.reduction, batch.max_response_length)
+            trained = max(float(mask_UT.sum()), 1.0)
+            updates.append(Update(collected, credit, row_U, weights_BT, not updates, observe_topk, trained))
         return updates
 
     def _update(self, k: int, number: int, update: Update) -> Numbers | None:
@@ -133,7 +129,7 @@ class Trainer:
     def _micro_batches(self, update: Update, by_group: bool) -> list[list[Tensor]]:
         """Rows of each micro-batch, in units whose gradient is measured as one: each group, or the whole update."""
         batch = update.collected.batch
-        lengths_B = batch.tokens.prompt_mask_BP.sum(1) + batch.mask_BT.sum(1)
+        lengths_B = batch.tokens.length_B
         units = [update.row_U]
         if by_group:
             group_U = batch.group_B[update.row_U]
@@ -157,7 +153,7 @@ class Trainer:
         asked_BTK = batch.teacher.topk_ids_BTK if batch.teacher else None
         student = self.policy(batch.tokens, asked_BTK, own_topk=update.observe_topk)
         answer = self.objective.loss(student, batch, credit)
-        trained = max(update.trained_tokens, 1.0)
+        trained = update.trained_tokens
         loss = reduce(answer.loss_BT, weights_BT)
         if self.options.entropy_bonus:
             loss = loss - self.options.entropy_bonus * reduce(student.entropy_BT, credit.mask_BT / trained)

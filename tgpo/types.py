@@ -88,6 +88,11 @@ class TokenBatch:
     response_BT: Tensor
     mask_BT: Tensor
 
+    @property
+    def length_B(self) -> Tensor:
+        """Tokens of each sequence, prompt and response, without padding."""
+        return self.prompt_mask_BP.sum(1) + self.mask_BT.sum(1)
+
     def select(self, rows: Tensor) -> TokenBatch:
         """Those rows, without the columns that are padding in all of them."""
         prompt_mask_BP, mask_BT = self.prompt_mask_BP[rows], self.mask_BT[rows]

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, command, records
+from tests.conftest import ROOT, command, untimed
 
 pytestmark = pytest.mark.slow
 
 ARGUMENTS = ["train.steps=10", "train.checkpoint_every=2", "eval.every=4", "rollout.prompts_per_batch=4"]
-MEASURED_TIME = ("time/", "throughput/", "memory/")
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +43,6 @@ def stopped(run: Path, number: int, after: int) -> int:
     return process.wait(60)
 
 
-def without_time(run: Path) -> list[dict]:
-    return [{k: v for k, v in r.items() if not k.startswith(MEASURED_TIME)} for r in records(run)]
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_resumes_where_it_was(number, uninterrupted, tmp_path):
     run = tmp_path / "run"
@@ -59,7 +54,7 @@ def test_resumes_where_it_was(number, uninterrupted, tmp_path):
         assert json.loads((run / "status.json").read_text())["status"] == "interrupted"
     process = command(f"resume={run}")
     assert process.returncode == 0, process.stderr
-    assert without_time(run) == without_time(uninterrupted)
+    assert untimed(run) == untimed(uninterrupted)
     assert json.loads((run / "status.json").read_text())["status"] == "done"
     weights = "checkpoints/step-10/model/model.safetensors"
     assert (run / weights).read_bytes() == (uninterrupted / weights).read_bytes()

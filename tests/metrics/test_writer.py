@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 
 from tgpo.metrics.terminal import PlainView, summary
-from tgpo.metrics.writer import JsonLines, Writer, drop_after
+from tgpo.metrics.writer import JsonLines, Writer
+from tgpo.rundir import drop_after
 
 
 def test_lines_are_json_whatever_the_numbers(tmp_path):

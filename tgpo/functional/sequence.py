@@ -33,7 +33,7 @@ def join(tokens: TokenBatch) -> Joined:
     padding_B = tokens.prompt_BP.shape[1] - prompt_B
     columns_S = torch.arange(ids_BS.shape[1], device=ids_BS.device)
     ids_BS = ids_BS.gather(1, (columns_S + padding_B[:, None]) % ids_BS.shape[1])
-    ids_BS = ids_BS[:, : int((prompt_B + tokens.mask_BT.sum(1)).max())]  # what is beyond is padding in every row
+    ids_BS = ids_BS[:, : int(tokens.length_B.max())]  # what is beyond is padding in every row
     row_N, time_N = tokens.mask_BT.nonzero(as_tuple=True)
     return Joined(ids_BS, row_N, prompt_B[row_N] + time_N - 1, tokens.response_BT[row_N, time_N])
 

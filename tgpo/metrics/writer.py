@@ -21,7 +21,6 @@ class JsonLines:
     """One JSON object a record, on disk before `write` returns. Numbers that are not finite are written as null."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -102,21 +101,3 @@ class Writer:
     def close(self, summary: Mapping[str, Any]) -> None:
         for sink in self.sinks:
             sink.close(summary)
-
-
-def drop_after(path: Path, step: int) -> None:
-    """Removes the records a resumed run will write again: those after `step`, and a last line cut short by a kill."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if record["step"] > step:
-            break
-        kept.append(line + "\n")
-    aside = path.with_suffix(".tmp")
-    aside.write_text("".join(kept), encoding="utf-8")
-    os.replace(aside, path)

@@ -14,6 +14,9 @@ from pydantic.dataclasses import dataclass
 from tgpo.functional.policy_gradient import clipped_surrogate
 from tgpo.types import STRICT, TOPK_NEEDS, Credit, Need, Reduction, ScoredBatch, StudentScores, TokenLoss
 
+Weight = Annotated[float, Field(ge=0)]
+LinearWeight = tuple[Weight, Weight, Weight]  # [w_1, d, w_min] of functional.schedule.linear_decay
+
 
 class Objective(Protocol):
     """`credit` runs once on whole groups without gradient; `loss` is pure and runs once a micro-batch.

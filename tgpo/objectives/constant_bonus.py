@@ -7,8 +7,8 @@ from dataclasses import replace
 from pydantic.dataclasses import dataclass
 
 from tgpo.functional.schedule import linear_decay
+from tgpo.objectives.base import LinearWeight
 from tgpo.objectives.grpo import GRPO
-from tgpo.objectives.tgpo import Weight
 from tgpo.types import STRICT, Credit, ScoredBatch
 
 
@@ -20,7 +20,7 @@ class ConstantBonus(GRPO):
     come from the teacher. Its expected gradient is GRPO's. Detached: the whole advantage. Source: this project.
     """
 
-    weight: tuple[Weight, Weight, Weight] = (2e-2, 1e-4, 0.0)
+    weight: LinearWeight = (2e-2, 1e-4, 0.0)
     bonus: float = 1.0
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from tgpo.functional.advantage import group_mean
 from tgpo.functional.divergence import k2
 from tgpo.functional.schedule import linear_decay
+from tgpo.objectives.base import LinearWeight, Weight
 from tgpo.objectives.grpo import GRPO
 from tgpo.types import STRICT, Credit, Need, ScoredBatch, StudentScores, TokenLoss
-
-Weight = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -37,7 +36,7 @@ class KDRL(GRPO):
     public implementation, which SUBTRACTS the KL from the loss and so pushes the student away from the teacher.
     """
 
-    beta: Weight | tuple[Weight, Weight, Weight] = 2e-3
+    beta: Weight | LinearWeight = 2e-3
     schedule: Literal["constant", "linear"] = "constant"
     mask: Literal["none", "incorrect", "unsolved_group"] = "none"
     form: Literal["joint", "reward"] = "joint"

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from tgpo.functional.divergence import topk_forward_kl
 from tgpo.functional.schedule import linear_decay
+from tgpo.objectives.base import LinearWeight
 from tgpo.objectives.grpo import GRPO
 from tgpo.types import STRICT, Credit, Need, ScoredBatch, StudentScores, TokenLoss
-
-Weight = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -33,7 +32,7 @@ class TGPO(GRPO):
     Source: TGPO, arXiv 2605.13230; paper defaults w_1 = 2e-3, d = 1e-5, w_min = 0.
     """
 
-    weight: tuple[Weight, Weight, Weight] = (2e-3, 1e-5, 0.0)
+    weight: LinearWeight = (2e-3, 1e-5, 0.0)
     target: Literal["argmax", "topk"] = "argmax"
     topk: Annotated[int, Field(ge=1)] = 1
     reward: bool = True

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pydantic.dataclasses import dataclass
 
 from tgpo.functional.schedule import linear_decay
+from tgpo.objectives.base import LinearWeight
 from tgpo.objectives.grpo import GRPO
-from tgpo.objectives.tgpo import Weight
 from tgpo.types import STRICT, Credit, Need, ScoredBatch
 
 
@@ -23,7 +23,7 @@ class TGPOAdvantage(GRPO):
     Source: TGPO, arXiv 2605.13230; paper defaults w_1 = 2e-2, d = 1e-4.
     """
 
-    weight: tuple[Weight, Weight, Weight] = (2e-2, 1e-4, 0.0)
+    weight: LinearWeight = (2e-2, 1e-4, 0.0)
 
     topk = 1
 

@@ -34,8 +34,7 @@ class HFTeacher:
         sampled_BT = torch.zeros(batch, width, device=self.model.device)
         ids_BTK = torch.zeros(batch, width, topk, dtype=torch.long, device=self.model.device)
         logprobs_BTK = torch.zeros(batch, width, topk, device=self.model.device)
-        lengths_B = tokens.prompt_mask_BP.sum(1) + tokens.mask_BT.sum(1)
-        for rows in by_token_budget(lengths_B, self.max_tokens):
+        for rows in by_token_budget(tokens.length_B, self.max_tokens):
             part = tokens.select(rows)
             joined = join(part)
             hidden_BSH = self.model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
