@@ -53,6 +53,13 @@ def load_model(path: str, dtype: str, device: str | torch.device) -> PreTrainedM
     return model.to(device).eval()
 
 
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is any."""
+    import torch
+
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
 def precision(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
     """Forward passes in `dtype` over float32 weights: in bfloat16 itself, a step of 1e-6 would round to nothing."""
     import torch

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
-from tgpo.functional.scoring import score_hidden
+from tgpo.functional.scoring import Against, TokenScores, score_hidden
 from tgpo.functional.sequence import join, scatter
 from tgpo.models import precision
-from tgpo.types import StudentScores, TokenBatch
+from tgpo.types import RowDivergence, StudentScores, TeacherSignal, TokenBatch
 
 
 class Policy(nn.Module):
@@ -35,32 +35,52 @@ class Policy(nn.Module):
     def device(self) -> torch.device:
         return self.model.device
 
-    def forward(self, tokens: TokenBatch, topk_ids_BTK: Tensor | None = None, own_topk: int = 0) -> StudentScores:
+    def forward(
+        self,
+        tokens: TokenBatch,
+        teacher: TeacherSignal | None = None,
+        topk: int = 0,
+        divergence: RowDivergence | None = None,
+    ) -> StudentScores:
         """Scores at every unmasked response position, 0 elsewhere; with gradient where it is enabled.
 
         Args:
-            topk_ids_BTK: the teacher's tokens whose log-probabilities are wanted too.
-            own_topk: how many of the student's own best tokens to name.
+            teacher: the student is scored at the tokens it names.
+            topk: how many of the student's own best tokens to name.
+            divergence: of the two whole distributions; needs the teacher's hidden states and head.
         """
         with precision(self.device, self.dtype):
-            return self._scores(tokens, topk_ids_BTK, own_topk)
+            return self._scores(tokens, teacher or TeacherSignal(), topk, divergence)
 
-    def _scores(self, tokens: TokenBatch, topk_ids_BTK: Tensor | None, own_topk: int) -> StudentScores:
-        joined = join(tokens)
+    def _scores(
+        self, tokens: TokenBatch, teacher: TeacherSignal, topk: int, divergence: RowDivergence | None
+    ) -> StudentScores:
+        joined, picked = join(tokens), tokens.mask_BT > 0
         hidden_BSH = self.model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
+        best_BTK, drawn_BT = teacher.topk_ids_BTK, teacher.sample_ids_BT
+        asked = [x for x in (best_BTK, None if drawn_BT is None else drawn_BT[..., None]) if x is not None]
         nothing_N0 = joined.token_N.new_empty(len(joined.token_N), 0)
+        against = None
+        if divergence is not None:
+            assert teacher.hidden_BTH is not None and teacher.head is not None
+            against = Against(divergence, teacher.hidden_BTH[picked], teacher.head)
         scores = score_hidden(
             self.model.get_output_embeddings(),
             hidden_BSH[joined.row_N, joined.position_N],
             joined.token_N,
-            nothing_N0 if topk_ids_BTK is None else topk_ids_BTK[tokens.mask_BT > 0],
-            own_topk,
+            torch.cat(asked, -1)[picked] if asked else nothing_N0,
+            topk,
             self.vocabulary,
             self.rows_per_chunk,
+            against,
         )
+        grid = TokenScores(*(scatter(x, tokens.mask_BT) for x in scores))
         return StudentScores(
-            scatter(scores.logprobs_N, tokens.mask_BT),
-            scatter(scores.entropy_N, tokens.mask_BT),
-            scatter(scores.at_ids_NK, tokens.mask_BT) if topk_ids_BTK is not None else None,
-            scatter(scores.own_topk_NK, tokens.mask_BT) if own_topk else None,
+            grid.logprobs_N,
+            grid.entropy_N,
+            at_teacher_topk_BTK=None if best_BTK is None else grid.at_ids_NK[..., : best_BTK.shape[-1]],
+            at_teacher_sample_BT=None if drawn_BT is None else grid.at_ids_NK[..., -1],
+            divergence_BT=None if divergence is None else grid.divergence_N,
+            topk_ids_BTK=grid.topk_ids_NJ if topk else None,
+            topk_logprobs_BTK=grid.topk_logprobs_NJ if topk else None,
         )

@@ -9,10 +9,10 @@ log-softmax at temperature 1, whatever the sampling temperature was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import ConfigDict
@@ -23,6 +23,8 @@ STRICT = ConfigDict(extra="forbid")
 
 Source = Literal["student", "teacher"]
 FinishReason = Literal["eos", "length"]
+Head = Callable[[Tensor], Tensor]  # hidden_NH -> logits_NV
+RowDivergence = Callable[[Tensor, Tensor], Tensor]  # student_logprobs_NV, teacher_logprobs_NV -> loss_N
 
 
 class Need(StrEnum):
@@ -30,14 +32,17 @@ class Need(StrEnum):
 
     REWARD = "reward"
     OLD_LOGPROBS = "old_logprobs"
-    OLD_AT_TEACHER_TOPK = "old_at_teacher_topk"
-    TEACHER_SAMPLED = "teacher_sampled"
-    TEACHER_TOPK = "teacher_topk"
+    OLD_AT_TEACHER_TOPK = "old_at_teacher_topk"  # pi_old at the teacher's best tokens
+    TEACHER_SAMPLED = "teacher_sampled"  # pi_T at the tokens themselves
+    TEACHER_TOPK = "teacher_topk"  # the teacher's best tokens, and the student there
+    TEACHER_SAMPLE = "teacher_sample"  # a token the teacher draws, and the student there
+    TEACHER_FULL = "teacher_full"  # the objective's `divergence` of the two whole distributions
+    TEACHER_AT_STUDENT_TOPK = "teacher_at_student_topk"  # both at pi_old's best tokens
+    DEMONSTRATION = "demonstration"  # responses the teacher wrote
 
 
-# Of the teacher's forward pass: an objective that needs none of these runs without a teacher.
-TOPK_NEEDS = frozenset({Need.TEACHER_TOPK, Need.OLD_AT_TEACHER_TOPK})
-TEACHER_NEEDS = TOPK_NEEDS | {Need.TEACHER_SAMPLED}
+# Answered by the teacher's forward pass: an objective that needs none of these runs without a teacher in the loop.
+TEACHER_NEEDS = frozenset(need for need in Need if need.value.startswith("teacher_")) | {Need.OLD_AT_TEACHER_TOPK}
 
 
 class Reduction(StrEnum):
@@ -106,33 +111,71 @@ class TokenBatch:
         return TokenBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
+class Mix(NamedTuple):
+    """How many responses of a group the student samples, and how many are demonstrations."""
+
+    student: int
+    demonstrations: int
+
+
+@dataclass(frozen=True)
+class TeacherQuery:
+    """What the teacher is asked about the tokens of a batch."""
+
+    sampled: bool = True  # its log-probabilities of the tokens themselves
+    topk: int = 0  # its best tokens at each position
+    at_ids_BTK: Tensor | None = None  # its log-probabilities of these tokens
+    sample_seed: int | None = None  # a token drawn from it at each position, at temperature 1
+    full: bool = False  # its hidden states and head, from which whole distributions are made a few rows at a time
+
+
 @dataclass(frozen=True)
 class TeacherSignal:
     """What the teacher says of the student's tokens, in the student's own states. Never carries gradient.
 
-    `topk_*` are sorted by probability, so the argmax is entry 0 of the last axis.
+    `topk_*` are sorted by probability, so the argmax is entry 0 of the last axis. `hidden_BTH` and `head` give the
+    distribution at each response token; no one but `policy.py` looks at them.
     """
 
     sampled_logprobs_BT: Tensor | None = None
     topk_ids_BTK: Tensor | None = None
     topk_logprobs_BTK: Tensor | None = None
+    at_student_topk_BTK: Tensor | None = None
+    sample_ids_BT: Tensor | None = None
+    hidden_BTH: Tensor | None = None
+    head: Head | None = None
 
     def narrow(self, needs: frozenset[Need], topk: int) -> TeacherSignal:
         """Only what `needs` names, with `topk` entries: an objective cannot read what it did not declare."""
-        sampled = self.sampled_logprobs_BT if Need.TEACHER_SAMPLED in needs else None
-        if Need.TEACHER_TOPK not in needs:
-            return TeacherSignal(sampled)
-        assert self.topk_ids_BTK is not None and self.topk_logprobs_BTK is not None
-        return TeacherSignal(sampled, self.topk_ids_BTK[..., :topk], self.topk_logprobs_BTK[..., :topk])
+
+        def given(need: Need, value: Tensor | None) -> Tensor | None:
+            return value if need in needs else None
+
+        ids, best = self.topk_ids_BTK, self.topk_logprobs_BTK
+        named = needs & {Need.TEACHER_TOPK, Need.OLD_AT_TEACHER_TOPK}
+        return TeacherSignal(
+            sampled_logprobs_BT=given(Need.TEACHER_SAMPLED, self.sampled_logprobs_BT),
+            topk_ids_BTK=ids[..., :topk] if named and ids is not None else None,
+            topk_logprobs_BTK=best[..., :topk] if Need.TEACHER_TOPK in needs and best is not None else None,
+            at_student_topk_BTK=given(Need.TEACHER_AT_STUDENT_TOPK, self.at_student_topk_BTK),
+            sample_ids_BT=given(Need.TEACHER_SAMPLE, self.sample_ids_BT),
+            hidden_BTH=given(Need.TEACHER_FULL, self.hidden_BTH),
+            head=self.head if Need.TEACHER_FULL in needs else None,
+        )
 
     def select(self, rows: Tensor, width: int) -> TeacherSignal:
-        parts = (getattr(self, f.name) for f in fields(self))
-        return TeacherSignal(*(None if part is None else part[rows, :width] for part in parts))
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        grids = {name: part[rows, :width] for name, part in parts.items() if isinstance(part, Tensor)}
+        return replace(self, **grids)
 
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """All an objective may know of the rollouts. Whole groups; fields it did not declare are None."""
+    """All an objective may know of the rollouts. Whole groups; fields it did not declare are None.
+
+    `off_policy_B` marks demonstrations; old log-probabilities are 0 there. `old_topk_logprobs_BTK` are those of
+    pi_old's own best tokens, the ones `teacher.at_student_topk_BTK` is about.
+    """
 
     tokens: TokenBatch
     group_B: Tensor
@@ -140,8 +183,10 @@ class ScoredBatch:
     reward_B: Tensor | None = None
     old_logprobs_BT: Tensor | None = None
     old_at_teacher_topk_BTK: Tensor | None = None
+    old_topk_logprobs_BTK: Tensor | None = None
     teacher: TeacherSignal | None = None
     max_response_length: int = 0
+    eos_ids: tuple[int, ...] = ()
 
     @property
     def mask_BT(self) -> Tensor:
@@ -151,16 +196,18 @@ class ScoredBatch:
         """Those rows, trimmed to their longest response."""
         tokens = self.tokens.select(rows)
         width = tokens.response_BT.shape[1]
-        old_topk = self.old_at_teacher_topk_BTK
+        per_row = {"group_B": self.group_B, "off_policy_B": self.off_policy_B, "reward_B": self.reward_B}
+        per_token = {
+            "old_logprobs_BT": self.old_logprobs_BT,
+            "old_at_teacher_topk_BTK": self.old_at_teacher_topk_BTK,
+            "old_topk_logprobs_BTK": self.old_topk_logprobs_BTK,
+        }
         return replace(
             self,
             tokens=tokens,
-            group_B=self.group_B[rows],
-            off_policy_B=self.off_policy_B[rows],
-            reward_B=None if self.reward_B is None else self.reward_B[rows],
-            old_logprobs_BT=None if self.old_logprobs_BT is None else self.old_logprobs_BT[rows, :width],
-            old_at_teacher_topk_BTK=None if old_topk is None else old_topk[rows, :width],
             teacher=None if self.teacher is None else self.teacher.select(rows, width),
+            **{name: None if value is None else value[rows] for name, value in per_row.items()},
+            **{name: None if value is None else value[rows, :width] for name, value in per_token.items()},
         )
 
 
@@ -186,12 +233,16 @@ class Credit:
 
 @dataclass(frozen=True)
 class StudentScores:
-    """The student's side, with gradient. No [B,T,V] tensor ever reaches an objective."""
+    """The student's side, with gradient (`topk_*`, its own best tokens, without). No [B,T,V] tensor ever reaches an
+    objective: `divergence_BT` is what the objective's own `divergence` gave for the two distributions."""
 
     logprobs_BT: Tensor
     entropy_BT: Tensor
     at_teacher_topk_BTK: Tensor | None = None
+    at_teacher_sample_BT: Tensor | None = None
+    divergence_BT: Tensor | None = None
     topk_ids_BTK: Tensor | None = None
+    topk_logprobs_BTK: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tgpo.functional.scoring import score_hidden, score_logits, topk_hidden, topk_logits
+from tgpo.functional.divergence import forward_kl
+from tgpo.functional.scoring import Against, inverse_cdf, score_hidden, score_logits, score_teacher_hidden
 
 N, H, V, PADDED = 13, 6, 17, 23
 
@@ -22,7 +23,8 @@ def test_scores_are_the_log_softmax_over_the_real_vocabulary(parts):
     torch.testing.assert_close(scores.logprobs_N, full.gather(1, tokens[:, None])[:, 0])
     torch.testing.assert_close(scores.at_ids_NK, full.gather(1, ids))
     torch.testing.assert_close(scores.entropy_N, -(full.exp() * full).sum(-1))
-    assert scores.own_topk_NK.equal(full.topk(4).indices)
+    assert scores.topk_ids_NJ.equal(full.topk(4).indices)
+    torch.testing.assert_close(scores.topk_logprobs_NJ, full.topk(4).values)
 
 
 def test_padding_columns_never_count(parts):
@@ -34,16 +36,34 @@ def test_padding_columns_never_count(parts):
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_chunks_change_neither_scores_nor_gradients(parts):
+@pytest.fixture
+def against():
+    """A teacher of another width, padded to another vocabulary."""
+    head = torch.nn.Linear(4, PADDED + 5, bias=False).double()
+    return Against(forward_kl, torch.randn(N, 4, dtype=torch.float64), head)
+
+
+def test_chunks_change_neither_scores_nor_gradients(parts, against):
     head, hidden, tokens, ids = parts
     results = []
     for rows in (100, 5, 1):
-        scores = score_hidden(head, hidden, tokens, ids, 2, V, rows)
-        loss = scores.logprobs_N.sum() + (scores.at_ids_NK**2).sum() + scores.entropy_N.sum()
+        scores = score_hidden(head, hidden, tokens, ids, 2, V, rows, against)
+        loss = (
+            scores.logprobs_N.sum() + (scores.at_ids_NK**2).sum() + scores.entropy_N.sum() + scores.divergence_N.sum()
+        )
         results.append((loss, *torch.autograd.grad(loss, [hidden, head.weight])))
     for other in results[1:]:
         for expected, value in zip(results[0], other, strict=True):
             torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_divergence_is_of_the_two_real_vocabularies(parts, against):
+    head, hidden, tokens, ids = parts
+    found = score_hidden(head, hidden, tokens, ids, 0, V, 5, against).divergence_N
+    ours, theirs = (h(x)[:, :V].softmax(-1) for h, x in ((head, hidden), (against.head, against.hidden_NH)))
+    torch.testing.assert_close(found, (theirs * (theirs / ours).log()).sum(-1))
+    (from_teacher,) = torch.autograd.grad(found.sum(), against.head.weight, allow_unused=True)
+    assert from_teacher is None
 
 
 def test_bfloat16_logits_are_widened():
@@ -55,10 +75,27 @@ def test_bfloat16_logits_are_widened():
     torch.testing.assert_close(scores.logprobs_N.double(), exact, rtol=1e-5, atol=1e-5)  # float32 rounding
 
 
-def test_topk_is_sorted_and_exact(parts):
-    head, hidden, tokens, _ = parts
-    best = topk_hidden(head, hidden, tokens, 5, V, rows_per_chunk=4)
+@pytest.mark.parametrize("rows", [4, 100])
+def test_what_a_teacher_answers(parts, rows):
+    head, hidden, tokens, ids = parts
+    uniform = torch.rand(N, dtype=torch.float64)
+    scores = score_teacher_hidden(head, hidden, tokens, 5, ids, uniform, V, rows)
     full = head(hidden)[:, :V].log_softmax(-1)
-    torch.testing.assert_close(best.topk_logprobs_NK, full.topk(5).values)
-    assert best.ids_NK.equal(full.topk(5).indices)
-    torch.testing.assert_close(best.logprobs_N, topk_logits(head(hidden)[:, :V], tokens, 1).logprobs_N)
+    torch.testing.assert_close(scores.topk_logprobs_NK, full.topk(5).values)
+    assert scores.topk_ids_NK.equal(full.topk(5).indices)
+    torch.testing.assert_close(scores.logprobs_N, full.gather(1, tokens[:, None])[:, 0])
+    torch.testing.assert_close(scores.at_ids_NJ, full.gather(1, ids))
+    assert scores.sample_N.equal(inverse_cdf(full, uniform))
+
+
+def test_more_of_the_top_than_there_are_is_all_of_it(parts):
+    head, hidden, tokens, ids = parts
+    assert score_hidden(head, hidden, tokens, ids, 1024, V, 100).topk_ids_NJ.shape == (N, V)
+    assert score_teacher_hidden(head, hidden, tokens, 1024, ids, None, V, 4).topk_ids_NK.shape == (N, V)
+
+
+def test_draws_have_the_distribution():
+    probabilities = torch.tensor([0.5, 0.0, 0.2, 0.3], dtype=torch.float64)
+    uniform = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000  # evenly spread, so the counts are exact
+    drawn = inverse_cdf(probabilities.log().expand(1000, 4), uniform)
+    assert torch.bincount(drawn, minlength=4).tolist() == [500, 0, 200, 300]

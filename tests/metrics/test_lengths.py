@@ -41,7 +41,7 @@ def test_divergence_golden():
     mask = torch.tensor([[1.0, 1.0, 0.0]])
     tokens = TokenBatch(torch.zeros(1, 0), torch.zeros(1, 0), torch.tensor([[5, 6, 0]]), mask)
     teacher = TeacherSignal(torch.tensor([[-1.0, -3.0, -99.0]]), torch.tensor([[[5, 1], [7, 6], [0, 0]]]), None)
-    metrics = divergence_metrics(tokens, torch.tensor([[-0.5, -0.5, 7.0]]), teacher)
+    metrics = divergence_metrics(tokens.response_BT, tokens.mask_BT, torch.tensor([[-0.5, -0.5, 7.0]]), teacher)
     assert metrics["divergence/reverse_kl_k1"] == pytest.approx(1.5)
     assert metrics["divergence/teacher_perplexity"] == pytest.approx(torch.tensor(2.0).exp().item())
     assert metrics["divergence/mismatch"] == 0.5

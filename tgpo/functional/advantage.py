@@ -44,3 +44,12 @@ def group_advantage(reward_B: Tensor, group_B: Tensor, *, normalize_std: bool) -
     counts = reward_B.new_zeros(groups).index_add_(0, index_B, torch.ones_like(reward_B))
     std = (squares / (counts - 1).clamp(min=1)).sqrt()
     return centred_B / (std[index_B] + STD_EPSILON)
+
+
+def group_gate(reward_B: Tensor, group_B: Tensor) -> Tensor:
+    """`4 p (1 - p)` of each sequence's group, p its mean reward: 1 where half are right, 0 where all or none are.
+
+    For rewards in [0, 1]. It is the variance of a group's reward, scaled to [0, 1].
+    """
+    mean_B = group_mean(reward_B, group_B)
+    return 4 * mean_B * (1 - mean_B)

@@ -34,3 +34,12 @@ def clipped_surrogate(
     clipped_BT = ratio_BT.clamp(1 - clip_low, 1 + clip_high) * advantage_BT
     cut_BT = (clipped_BT < unclipped_BT).to(logprobs_BT.dtype)
     return Surrogate(-torch.minimum(unclipped_BT, clipped_BT), cut_BT.detach())
+
+
+def shaped_probability(logprobs_BT: Tensor, gamma: float) -> Tensor:
+    """`f(p) = p / (p + gamma)`, `p = pi_theta(y_t)`: slope `gamma / (p + gamma)^2`, steepest where p is 0.
+
+    Source: LUFFY, arXiv 2504.14945, section 3.3.
+    """
+    probability_BT = logprobs_BT.exp()
+    return probability_BT / (probability_BT + gamma)

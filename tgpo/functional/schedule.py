@@ -20,3 +20,8 @@ def learning_rate(step: int, peak: float, warmup: int, total: int, kind: str) ->
     if kind == "cosine":
         return peak * 0.5 * (1 + math.cos(math.pi * progress))
     return peak
+
+
+def dual_ascent(weight: float, value: float, budget: float, rate: float) -> float:
+    """`max(0, weight + rate * (value - budget))`: one step up the dual of `value <= budget`; `weight` is its price."""
+    return max(0.0, weight + rate * (value - budget))

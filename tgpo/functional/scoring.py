@@ -5,51 +5,95 @@ No function here returns anything with a vocabulary axis, and none holds one for
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-Head = Callable[[Tensor], Tensor]  # hidden_NH -> logits_NV
+from tgpo.types import Head, RowDivergence
 
 
 class TokenScores(NamedTuple):
-    """`logprobs_N` of the given tokens, `entropy_N`, `at_ids_NK` at the ids asked for (nats); `own_topk_NK` ids."""
+    """Nats: `logprobs_N` of the given tokens, `entropy_N`, `at_ids_NK` at the ids asked for, `divergence_N` from the
+    teacher. Without gradient: the row's own best tokens `topk_ids_NJ` and `topk_logprobs_NJ`."""
 
     logprobs_N: Tensor
     entropy_N: Tensor
     at_ids_NK: Tensor
-    own_topk_NK: Tensor
+    divergence_N: Tensor
+    topk_ids_NJ: Tensor
+    topk_logprobs_NJ: Tensor
 
 
-class TopK(NamedTuple):
-    """`logprobs_N` of the given tokens; the `ids_NK` of highest probability with their `topk_logprobs_NK`."""
+class TeacherScores(NamedTuple):
+    """Nats: `logprobs_N` of the given tokens, the best `topk_*_NK`, `at_ids_NJ` asked for, a token drawn `sample_N`."""
 
     logprobs_N: Tensor
-    ids_NK: Tensor
+    topk_ids_NK: Tensor
     topk_logprobs_NK: Tensor
+    at_ids_NJ: Tensor
+    sample_N: Tensor
 
 
-def score_logits(logits_NV: Tensor, tokens_N: Tensor, ids_NK: Tensor, own_topk: int = 0) -> TokenScores:
-    """Exact scores of each row; float32 or wider whatever the logits are (bf16 softmax: gradient errors of 3-19 %)."""
-    logits_NV = widen(logits_NV)
-    lse_N = logits_NV.logsumexp(-1)
-    logprobs_N = logits_NV.gather(-1, tokens_N[:, None])[:, 0] - lse_N
-    at_ids_NK = logits_NV.gather(-1, ids_NK) - lse_N[:, None]
-    probabilities_NV = torch.exp(logits_NV - lse_N[:, None])
-    entropy_N = lse_N - (probabilities_NV * logits_NV).sum(-1)
-    own_topk_NK = logits_NV.detach().topk(own_topk, dim=-1).indices
-    return TokenScores(logprobs_N, entropy_N, at_ids_NK, own_topk_NK)
+class Against(NamedTuple):
+    """What a full-vocabulary divergence is measured against, row for row: the teacher's hidden states and head."""
+
+    divergence: RowDivergence
+    hidden_NH: Tensor
+    head: Head
 
 
-def topk_logits(logits_NV: Tensor, tokens_N: Tensor, k: int) -> TopK:
-    """The sampled tokens' log-probabilities and the `k` best tokens of each row, best first."""
+def score_logits(
+    logits_NV: Tensor,
+    tokens_N: Tensor,
+    ids_NK: Tensor,
+    topk: int = 0,
+    divergence: RowDivergence | None = None,
+    teacher_logits_NV: Tensor | None = None,
+) -> TokenScores:
+    """Exact scores of each row; float32 or wider whatever the logits are (bf16 softmax: gradient errors of 3-19 %).
+
+    `divergence_N` is 0 without a `divergence`. A `topk` beyond the vocabulary means all of it.
+    """
     logits_NV = widen(logits_NV)
     lse_N1 = logits_NV.logsumexp(-1, keepdim=True)
-    best = logits_NV.topk(k, dim=-1)
-    return TopK((logits_NV.gather(-1, tokens_N[:, None]) - lse_N1)[:, 0], best.indices, best.values - lse_N1)
+    logprobs_N = logits_NV.gather(-1, tokens_N[:, None])[:, 0] - lse_N1[:, 0]
+    at_ids_NK = logits_NV.gather(-1, ids_NK) - lse_N1
+    entropy_N = lse_N1[:, 0] - (torch.exp(logits_NV - lse_N1) * logits_NV).sum(-1)
+    best = logits_NV.detach().topk(min(topk, logits_NV.shape[-1]), dim=-1)
+    divergence_N = torch.zeros_like(logprobs_N)
+    if divergence is not None:
+        assert teacher_logits_NV is not None
+        divergence_N = divergence(logits_NV - lse_N1, widen(teacher_logits_NV).log_softmax(-1).detach())
+    return TokenScores(logprobs_N, entropy_N, at_ids_NK, divergence_N, best.indices, best.values - lse_N1.detach())
+
+
+def score_teacher_logits(
+    logits_NV: Tensor, tokens_N: Tensor, topk: int, at_ids_NJ: Tensor, uniform_N: Tensor | None = None
+) -> TeacherScores:
+    """The teacher's answers, best tokens first; `sample_N` is 0 without the random numbers to draw it."""
+    logits_NV = widen(logits_NV)
+    lse_N1 = logits_NV.logsumexp(-1, keepdim=True)
+    best = logits_NV.topk(min(topk, logits_NV.shape[-1]), dim=-1)
+    drawn_N = torch.zeros_like(tokens_N) if uniform_N is None else inverse_cdf(logits_NV - lse_N1, uniform_N)
+    return TeacherScores(
+        (logits_NV.gather(-1, tokens_N[:, None]) - lse_N1)[:, 0],
+        best.indices,
+        best.values - lse_N1,
+        logits_NV.gather(-1, at_ids_NJ) - lse_N1,
+        drawn_N,
+    )
+
+
+def inverse_cdf(logprobs_NV: Tensor, uniform_N: Tensor) -> Tensor:
+    """One token a row, where the cumulative distribution passes `uniform_N` in [0, 1).
+
+    The sum is taken in float64: over 150,000 tokens, float32 would never draw the rarest.
+    """
+    cumulative_NV = logprobs_NV.exp().cumsum(-1, dtype=torch.float64)
+    target_N1 = uniform_N[:, None] * cumulative_NV[:, -1:]
+    return torch.searchsorted(cumulative_NV, target_N1, right=True)[:, 0].clamp(max=logprobs_NV.shape[1] - 1)
 
 
 def widen(x: Tensor) -> Tensor:
@@ -61,9 +105,10 @@ def score_hidden(
     hidden_NH: Tensor,
     tokens_N: Tensor,
     ids_NK: Tensor,
-    own_topk: int,
+    topk: int,
     vocabulary: int,
     rows_per_chunk: int,
+    against: Against | None = None,
 ) -> TokenScores:
     """`score_logits` of `head(hidden)`, chunk by chunk; the backward pass recomputes each chunk's logits.
 
@@ -72,12 +117,18 @@ def score_hidden(
         rows_per_chunk: the most rows whose logits exist at one time. One chunk is not recomputed.
     """
 
-    def rows(hidden: Tensor, tokens: Tensor, ids: Tensor) -> TokenScores:
-        return score_logits(head(hidden)[:, :vocabulary], tokens, ids, own_topk)
+    def rows(hidden: Tensor, tokens: Tensor, ids: Tensor, teacher_hidden: Tensor | None = None) -> TokenScores:
+        logits = head(hidden)[:, :vocabulary]
+        if against is None or teacher_hidden is None:
+            return score_logits(logits, tokens, ids, topk)
+        with torch.no_grad():
+            teacher_logits = against.head(teacher_hidden)[:, :vocabulary]
+        return score_logits(logits, tokens, ids, topk, against.divergence, teacher_logits)
 
+    inputs = [hidden_NH, tokens_N, ids_NK, *([] if against is None else [against.hidden_NH])]
     if len(hidden_NH) <= rows_per_chunk:
-        return rows(hidden_NH, tokens_N, ids_NK)
-    chunks = zip(*(x.split(rows_per_chunk) for x in (hidden_NH, tokens_N, ids_NK)), strict=True)
+        return rows(*inputs)
+    chunks = zip(*(x.split(rows_per_chunk) for x in inputs), strict=True)
     if torch.is_grad_enabled():
         parts = [checkpoint(rows, *chunk, use_reentrant=False) for chunk in chunks]
     else:
@@ -85,8 +136,25 @@ def score_hidden(
     return TokenScores(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def topk_hidden(head: Head, hidden_NH: Tensor, tokens_N: Tensor, k: int, vocabulary: int, rows_per_chunk: int) -> TopK:
-    """`topk_logits` of `head(hidden)`, chunk by chunk."""
-    chunks = zip(hidden_NH.split(rows_per_chunk), tokens_N.split(rows_per_chunk), strict=True)
-    parts = [topk_logits(head(hidden)[:, :vocabulary], tokens, k) for hidden, tokens in chunks]
-    return TopK(*(torch.cat(part) for part in zip(*parts, strict=True)))
+def score_teacher_hidden(
+    head: Head,
+    hidden_NH: Tensor,
+    tokens_N: Tensor,
+    topk: int,
+    at_ids_NJ: Tensor,
+    uniform_N: Tensor | None,
+    vocabulary: int,
+    rows_per_chunk: int,
+) -> TeacherScores:
+    """`score_teacher_logits` of `head(hidden)`, chunk by chunk."""
+    parts = [
+        score_teacher_logits(
+            head(hidden_NH[rows])[:, :vocabulary],
+            tokens_N[rows],
+            topk,
+            at_ids_NJ[rows],
+            None if uniform_N is None else uniform_N[rows],
+        )
+        for rows in (slice(i, i + rows_per_chunk) for i in range(0, len(hidden_NH), rows_per_chunk))
+    ]
+    return TeacherScores(*(torch.cat(part) for part in zip(*parts, strict=True)))

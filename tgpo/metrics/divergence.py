@@ -5,25 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tgpo.types import TeacherSignal, TokenBatch
+from tgpo.types import TeacherSignal
 
 
-def divergence_metrics(tokens: TokenBatch, sampler_logprobs_BT: Tensor, teacher: TeacherSignal) -> dict[str, float]:
-    """Means over all response tokens.
+def divergence_metrics(
+    response_BT: Tensor, mask_BT: Tensor, sampler_logprobs_BT: Tensor, teacher: TeacherSignal
+) -> dict[str, float]:
+    """Means over the tokens of the mask, which the student sampled.
 
     - `divergence/reverse_kl_k1`: mean of `log pi_old(a_t) - log pi_T(a_t)`, nats a token
     - `divergence/teacher_perplexity`: `exp` of the mean of `-log pi_T(a_t)`
     - `divergence/mismatch`: fraction of tokens that are not the teacher's argmax
     """
     assert teacher.sampled_logprobs_BT is not None
-    mask_BT, total = tokens.mask_BT, tokens.mask_BT.sum()
+    total = mask_BT.sum()
     teacher_mean = (teacher.sampled_logprobs_BT * mask_BT).sum() / total
     metrics = {
         "divergence/reverse_kl_k1": ((sampler_logprobs_BT * mask_BT).sum() / total - teacher_mean).item(),
         "divergence/teacher_perplexity": torch.exp(-teacher_mean).item(),
     }
     if teacher.topk_ids_BTK is not None:
-        differs_BT = teacher.topk_ids_BTK[..., 0] != tokens.response_BT
+        differs_BT = teacher.topk_ids_BTK[..., 0] != response_BT
         metrics["divergence/mismatch"] = ((differs_BT * mask_BT).sum() / total).item()
     return metrics
 

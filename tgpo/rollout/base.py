@@ -11,12 +11,16 @@ from tgpo.types import Problem, Rollout
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample. `temperature` 0 is greedy; `seed` alone decides the draws."""
+    """How to sample. `temperature` 0 is greedy; `seed` alone decides the draws.
+
+    `out_of`: sample i of a problem has the draws it would have among this many; None for `samples_per_problem`.
+    """
 
     samples_per_problem: int
     temperature: float
     max_response_length: int
     seed: int
+    out_of: int | None = None
 
 
 class RolloutEngine(Protocol):

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from tgpo.functional.scoring import inverse_cdf
 from tgpo.models import precision
 from tgpo.rollout.base import Sampling, encode_prompts
 from tgpo.types import Problem, Rollout
@@ -101,7 +102,9 @@ def decode(
     prompt_BP, real_BP = left_pad(prompts, pad_id, device)
     batch, width = len(prompts) * repeats, prompt_BP.shape[1]
     generator = torch.Generator(device).manual_seed(sampling.seed)
-    uniform_BT = torch.rand(batch, most, generator=generator, device=device, dtype=torch.float64)
+    draws = sampling.out_of or repeats
+    uniform_BT = torch.rand(len(prompts) * draws, most, generator=generator, device=device, dtype=torch.float64)
+    uniform_BT = uniform_BT.view(len(prompts), draws, most)[:, :repeats].flatten(0, 1)
     ids_BT = torch.full((batch, most), pad_id, device=device)
     logprobs_BT = torch.zeros(batch, most, device=device)
     length_B = torch.full((batch,), most, device=device)
@@ -154,17 +157,15 @@ def left_pad(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
 def sample(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """One token a row by inverting the cumulative distribution at `uniform_B`; greedy at temperature 0.
 
-    Returns the tokens and their log-probabilities at temperature 1. The sum is taken in float64: over 150,000
-    tokens, float32 would never draw the rarest.
+    Returns the tokens and their log-probabilities at temperature 1.
     """
     logprobs_BV = logits_BV.float().log_softmax(-1)
     if temperature == 0:
         token_B = logprobs_BV.argmax(-1)
     else:
-        scaled_BV = logprobs_BV if temperature == 1 else (logprobs_BV / temperature).log_softmax(-1)
-        cumulative_BV = scaled_BV.double().exp().cumsum(-1)
-        target_B1 = uniform_B[:, None] * cumulative_BV[:, -1:]
-        token_B = torch.searchsorted(cumulative_BV, target_B1, right=True)[:, 0].clamp(max=logits_BV.shape[1] - 1)
+        token_B = inverse_cdf(
+            logprobs_BV if temperature == 1 else (logprobs_BV / temperature).log_softmax(-1), uniform_B
+        )
     return token_B, logprobs_BV.gather(1, token_B[:, None])[:, 0]
 
 

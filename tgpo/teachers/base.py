@@ -1,15 +1,76 @@
-"""What a teacher is: token ids -> TeacherSignal."""
+"""What a teacher is: token ids -> TeacherSignal; and what any teacher's answer is checked for."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from tgpo.types import TeacherSignal, TokenBatch
+import torch
+from torch import Tensor
+
+from tgpo.errors import RequestError
+from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch
+
+# A float32 log-softmax over 150,000 tokens sums to 1 within 1e-5; one taken in bfloat16 is off by 1e-2.
+TOTAL_TOLERANCE = 1e-3
 
 
 class Teacher(Protocol):
     """Scores the student's tokens in the student's own states, at temperature 1, in float32."""
 
-    def score(self, tokens: TokenBatch, topk: int) -> TeacherSignal:
-        """Log-probabilities of the tokens and, when `topk` > 0, the teacher's `topk` best ones at each position."""
+    def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
+        """Whatever `query` asks."""
         ...
+
+
+def check_signal(signal: TeacherSignal, query: TeacherQuery, tokens: TokenBatch, vocabulary: int) -> None:
+    """Raises RequestError when an answer is missing, of another shape, not finite, or no distribution."""
+    grid, topk = tuple(tokens.mask_BT.shape), min(query.topk, vocabulary)
+    asked: dict[str, tuple[int, ...]] = {}
+    if query.sampled:
+        asked["sampled_logprobs_BT"] = grid
+    if topk:
+        asked |= {"topk_ids_BTK": (*grid, topk), "topk_logprobs_BTK": (*grid, topk)}
+    if query.at_ids_BTK is not None:
+        asked["at_student_topk_BTK"] = tuple(query.at_ids_BTK.shape)
+    if query.sample_seed is not None:
+        asked["sample_ids_BT"] = grid
+    if query.full:
+        asked["hidden_BTH"] = grid
+    real_BT = tokens.mask_BT > 0
+    for name, shape in asked.items():
+        value: Tensor | None = getattr(signal, name)
+        if value is None:
+            raise RequestError(f"the teacher gave no {name}, which the objective or the metrics need")
+        if tuple(value.shape[: len(shape)]) != shape:
+            raise RequestError(f"the teacher's {name} has shape {list(value.shape)} where {list(shape)} was asked")
+        check_values(name, value[real_BT], vocabulary)
+    if topk:
+        check_best(signal, real_BT)
+
+
+def check_values(name: str, values: Tensor, vocabulary: int) -> None:
+    if "ids" in name:
+        wrong = (values < 0) | (values >= vocabulary)
+        if wrong.any():
+            raise RequestError(f"the teacher's {name} names token {int(values[wrong][0])} of {vocabulary}")
+        return
+    if not values.isfinite().all():
+        count = int((~values.isfinite()).sum())
+        raise RequestError(f"{count} of the teacher's {name} are not finite; check its weights and teacher.path")
+    if "logprobs" in name and values.numel() and values.max() > TOTAL_TOLERANCE:
+        raise RequestError(f"the teacher's {name} reach {values.max():.3g}: log-probabilities are at most 0")
+
+
+def check_best(signal: TeacherSignal, real_BT: Tensor) -> None:
+    assert signal.topk_logprobs_BTK is not None
+    best_NK = signal.topk_logprobs_BTK[real_BT]
+    total_N = best_NK.double().exp().sum(-1)
+    if len(total_N) and total_N.max() > 1 + TOTAL_TOLERANCE:
+        raise RequestError(f"the teacher's best tokens sum to a probability of {total_N.max():.4f}: not normalised")
+    if (best_NK.diff(dim=-1) > 0).any():
+        raise RequestError("the teacher's best tokens are not sorted: the first would not be its choice")
+    if (
+        signal.topk_ids_BTK is not None
+        and (torch.sort(signal.topk_ids_BTK[real_BT], -1).values.diff(dim=-1) == 0).any()
+    ):
+        raise RequestError("the teacher names the same token twice among its best")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from tgpo.functional.batching import by_token_budget
-from tgpo.functional.scoring import topk_hidden
+from tgpo.functional.scoring import score_teacher_hidden
 from tgpo.functional.sequence import join, scatter
 from tgpo.models import load_model
-from tgpo.types import TeacherSignal, TokenBatch
+from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch
 
 
 class HFTeacher:
@@ -29,28 +30,58 @@ class HFTeacher:
         self.rows_per_chunk = max(1, max_logits // vocabulary)
 
     @torch.no_grad()
-    def score(self, tokens: TokenBatch, topk: int) -> TeacherSignal:
+    def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
         batch, width = tokens.response_BT.shape
-        sampled_BT = torch.zeros(batch, width, device=self.model.device)
-        ids_BTK = torch.zeros(batch, width, topk, dtype=torch.long, device=self.model.device)
-        logprobs_BTK = torch.zeros(batch, width, topk, device=self.model.device)
+        uniform_BT = draws(query.sample_seed, batch, width, self.model.device)
+        grids: dict[str, Tensor] = {}
         for rows in by_token_budget(tokens.length_B, self.max_tokens):
             part = tokens.select(rows)
-            joined = join(part)
-            hidden_BSH = self.model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
-            best = topk_hidden(
-                self.model.get_output_embeddings(),
-                hidden_BSH[joined.row_N, joined.position_N],
-                joined.token_N,
-                topk,
-                self.vocabulary,
-                self.rows_per_chunk,
-            )
-            used = part.mask_BT.shape[1]
-            sampled_BT[rows, :used] = scatter(best.logprobs_N, part.mask_BT)
-            ids_BTK[rows, :used] = scatter(best.ids_NK, part.mask_BT)
-            logprobs_BTK[rows, :used] = scatter(best.topk_logprobs_NK, part.mask_BT)
-        return TeacherSignal(sampled_BT, ids_BTK, logprobs_BTK) if topk else TeacherSignal(sampled_BT)
+            used, picked = part.mask_BT.shape[1], part.mask_BT > 0
+            at_ids_NJ = None if query.at_ids_BTK is None else query.at_ids_BTK[rows, :used][picked]
+            uniform_N = None if uniform_BT is None else uniform_BT[rows, :used][picked]
+            for name, values_N in self._score(part, query, at_ids_NJ, uniform_N).items():
+                grid = grids.setdefault(name, values_N.new_zeros(batch, width, *values_N.shape[1:]))
+                grid[rows, :used] = scatter(values_N, part.mask_BT)
+        head = self.model.get_output_embeddings() if query.full else None
+        return TeacherSignal(**grids, head=head)  # pyright: ignore[reportArgumentType]  the names are those of tensors
+
+    def _score(
+        self, tokens: TokenBatch, query: TeacherQuery, at_ids_NJ: Tensor | None, uniform_N: Tensor | None
+    ) -> dict[str, Tensor]:
+        """One forward pass: what the query asks, of the unmasked response tokens, row by row."""
+        joined = join(tokens)
+        hidden_BSH = self.model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
+        hidden_NH = hidden_BSH[joined.row_N, joined.position_N]
+        answers = {"hidden_BTH": hidden_NH} if query.full else {}
+        if not (query.sampled or query.topk or at_ids_NJ is not None or uniform_N is not None):
+            return answers  # whoever reads the hidden states runs the head
+        scores = score_teacher_hidden(
+            self.model.get_output_embeddings(),
+            hidden_NH,
+            joined.token_N,
+            query.topk,
+            joined.token_N.new_empty(len(joined.token_N), 0) if at_ids_NJ is None else at_ids_NJ,
+            uniform_N,
+            self.vocabulary,
+            self.rows_per_chunk,
+        )
+        if query.sampled:
+            answers["sampled_logprobs_BT"] = scores.logprobs_N
+        if query.topk:
+            answers |= {"topk_ids_BTK": scores.topk_ids_NK, "topk_logprobs_BTK": scores.topk_logprobs_NK}
+        if at_ids_NJ is not None:
+            answers["at_student_topk_BTK"] = scores.at_ids_NJ
+        if uniform_N is not None:
+            answers["sample_ids_BT"] = scores.sample_N
+        return answers
+
+
+def draws(seed: int | None, batch: int, width: int, device: torch.device) -> Tensor | None:
+    """A random number for each (response, position), so that a draw does not depend on how the batch is cut."""
+    if seed is None:
+        return None
+    generator = torch.Generator(device).manual_seed(seed)
+    return torch.rand(batch, width, generator=generator, device=device, dtype=torch.float64)
 
 
 def load(path: str, dtype: str, device: torch.device, vocabulary: int, max_logits: int, max_tokens: int) -> HFTeacher:

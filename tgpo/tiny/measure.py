@@ -12,6 +12,7 @@ from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.teachers.hf import HFTeacher
+from tgpo.types import TeacherQuery
 
 CAP = 96
 GAP_PROMPTS, GAP_GROUP = 64, 8
@@ -29,7 +30,7 @@ def policy_gap(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: An
     problems = Arithmetic().train_problems(0, 1, GAP_PROMPTS)
     rollouts = engine.generate(problems, Sampling(GAP_GROUP, 1.0, CAP, derived_seed(0, "rollout", 1)))
     tokens = pad(rollouts, int(tokenizer.pad_token_id))
-    scores = HFTeacher(teacher, len(tokenizer), max_logits=2**24, max_tokens=2**14).score(tokens, topk=1)
+    scores = HFTeacher(teacher, len(tokenizer), max_logits=2**24, max_tokens=2**14).score(tokens, TeacherQuery(topk=1))
     assert scores.sampled_logprobs_BT is not None and scores.topk_ids_BTK is not None
     gap_BT = pad_logprobs(rollouts, tokens.mask_BT) - scores.sampled_logprobs_BT
     differs_BT = (scores.topk_ids_BTK[..., 0] != tokens.response_BT) * tokens.mask_BT
