@@ -1,0 +1,52 @@
+"""The teacher as a sampler: writes the demonstrations that a run's problems need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tgpo.config import Request
+from tgpo.engine import derived_seed
+from tgpo.models import eos_ids, load_model, load_tokenizer, pick_device
+from tgpo.rollout.base import Sampling
+from tgpo.rollout.hf import HFRollout
+from tgpo.tasks.demonstrations import Tally, write
+from tgpo.types import Problem, Rollout
+
+
+def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> Tally:
+    """Demonstrations of every problem the run will meet, as many as its objective asks for, into `folder`."""
+    options = request.options
+    assert options.teacher.path is not None
+    keep, attempts = max(1, asked(request)), options.demonstrations.attempts
+    tokenizer = load_tokenizer(options.teacher.path)
+    model = load_model(options.teacher.path, "float32", pick_device(options.train.device))
+    sampler = HFRollout(model, tokenizer, eos_ids(model, tokenizer), options.train.dtype)
+
+    def respond(problems: Sequence[Problem], part: int) -> tuple[Sequence[Rollout], Sequence[str]]:
+        seed = derived_seed(options.seed, "demonstrations", part)
+        cap = options.rollout.max_response_length
+        rollouts = sampler.generate(problems, Sampling(keep * attempts, options.demonstrations.temperature, cap, seed))
+        return rollouts, tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
+
+    recipe = {
+        "teacher": options.teacher.path,
+        "task": request.resolved["task"],
+        "seed": options.seed,
+        "temperature": options.demonstrations.temperature,
+        "attempts": attempts,
+        "keep": keep,
+        "max_response_length": options.rollout.max_response_length,
+    }
+    problems = [
+        problem
+        for step in range(1, options.train.steps + 1)
+        for problem in request.task.train_problems(options.seed, step, options.rollout.prompts_per_batch)
+    ]
+    return write(folder, problems, respond, request.task.rewards, keep, recipe, tell)
+
+
+def asked(request: Request) -> int:
+    """The most demonstrations that the objective wants of one problem."""
+    rollout = request.options.rollout
+    return max(request.objective.mix(g, rollout.group_size).demonstrations for g in range(rollout.prompts_per_batch))

@@ -1,0 +1,145 @@
+"""Demonstrations: the teacher's verified responses to a task's problems, kept as parquet, one row each.
+
+A folder of them is `part-*.parquet` and `recipe.json`, which says how they were made. Each part appears whole, so a
+killed command goes on with the first part that is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from tgpo.errors import RequestError
+from tgpo.tasks.base import Rewards
+from tgpo.types import Problem, Rollout
+
+PROBLEMS_PER_PART = 256  # what a kill can lose
+COLUMNS = ["problem_id", "prompt", "answer", "response", "response_ids"]
+HOW = "python -m tgpo.tasks.demonstrations demonstrations.path=FOLDER"
+
+Respond = Callable[[Sequence[Problem], int], tuple[Sequence[Rollout], Sequence[str]]]  # problems, number of the part
+Judge = Callable[[Sequence[Problem], Sequence[str]], Rewards]
+
+
+class Demonstrations:
+    """Token ids of responses, by problem, in the order they were written; each ends with EOS."""
+
+    def __init__(self, by_problem: Mapping[str, Sequence[tuple[int, ...]]]) -> None:
+        self.by_problem = by_problem
+
+    def of(self, problem: Problem) -> Sequence[tuple[int, ...]]:
+        return self.by_problem.get(problem.id, ())
+
+    @property
+    def longest(self) -> tuple[str, int]:
+        """The problem with the longest response, and its tokens."""
+        lengths = ((name, max(map(len, found))) for name, found in self.by_problem.items() if found)
+        return max(lengths, key=lambda pair: pair[1], default=("", 0))
+
+
+class Tally(NamedTuple):
+    """Problems asked about, problems with a right response, responses kept."""
+
+    asked: int
+    answered: int
+    kept: int
+
+
+def read(folder: Path) -> Demonstrations:
+    """Every part of the folder; raises RequestError when there is none or a column is missing."""
+    by_problem: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
+    for part in parts_of(folder):
+        rows = pd.read_parquet(part)
+        if missing := [name for name in COLUMNS if name not in rows.columns]:
+            raise RequestError(f"{part}: no column {missing[0]}; make demonstrations with: {HOW}")
+        for name, ids in zip(rows["problem_id"], rows["response_ids"], strict=True):
+            by_problem[name].append(tuple(int(i) for i in ids))
+    return Demonstrations(by_problem)
+
+
+def parts_of(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("part-*.parquet"))
+    if not found:
+        raise RequestError(f"demonstrations.path={folder}: no demonstrations there; make them with: {HOW}")
+    return found
+
+
+def write(
+    folder: Path,
+    problems: Sequence[Problem],
+    respond: Respond,
+    judge: Judge,
+    keep: int,
+    recipe: dict[str, Any],
+    tell: Callable[[str], None] = lambda _: None,
+) -> Tally:
+    """Asks for responses part by part and keeps the first `keep` of each problem that end and are right.
+
+    Parts that are there already are left alone, so the same call finishes what a kill cut short. `recipe` is what the
+    responses depend on besides the problems; a folder made by another one is refused.
+    """
+    agree_on(folder, recipe)
+    distinct = list({problem.id: problem for problem in problems}.values())
+    chunks = [distinct[i : i + PROBLEMS_PER_PART] for i in range(0, len(distinct), PROBLEMS_PER_PART)]
+    answered, kept = 0, 0
+    for number, chunk in enumerate(chunks):
+        path = folder / part_name(number, chunk)
+        if not path.exists():
+            rows = right_ones(chunk, *respond(chunk, number), judge, keep)
+            for stale in folder.glob(f"part-{number:05d}-*"):  # of a shorter list of problems
+                stale.unlink()
+            write_part(path, rows)
+        found = pd.read_parquet(path, columns=["problem_id"])["problem_id"]
+        answered, kept = answered + found.nunique(), kept + len(found)
+        tell(f"demonstrations  {number + 1}/{len(chunks)} parts, {kept} kept")
+    return Tally(len(distinct), answered, kept)
+
+
+def agree_on(folder: Path, recipe: dict[str, Any]) -> None:
+    """Notes how the folder's demonstrations are made, or refuses one where they were made otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "recipe.json"
+    if not path.exists():
+        aside = path.with_suffix(".partial")
+        aside.write_text(json.dumps(recipe, indent=1) + "\n")
+        os.replace(aside, path)
+    there = json.loads(path.read_text())
+    if changed := [key for key in recipe if there.get(key) != recipe[key]]:
+        key = changed[0]
+        raise RequestError(
+            f"{folder}: its demonstrations were made with {key}={there.get(key)}, now it is {recipe[key]}; "
+            "give demonstrations.path another folder"
+        )
+
+
+def part_name(number: int, chunk: Sequence[Problem]) -> str:
+    """The name knows its problems: a part of other problems is not taken for it."""
+    return f"part-{number:05d}-{zlib.crc32(json.dumps([p.id for p in chunk]).encode()):08x}.parquet"
+
+
+def right_ones(
+    chunk: Sequence[Problem], rollouts: Sequence[Rollout], responses: Sequence[str], judge: Judge, keep: int
+) -> list[dict[str, Any]]:
+    rewards = judge([r.problem for r in rollouts], responses).values
+    kept: dict[str, list[dict[str, Any]]] = {problem.id: [] for problem in chunk}
+    for rollout, response, reward in zip(rollouts, responses, rewards, strict=True):
+        rows, problem = kept[rollout.problem.id], rollout.problem
+        if reward == 1 and rollout.finish_reason == "eos" and len(rows) < keep:
+            values = (problem.id, problem.prompt, problem.answer, response, list(rollout.response_ids))
+            rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return [row for rows in kept.values() for row in rows]
+
+
+def write_part(path: Path, rows: list[dict[str, Any]]) -> None:
+    aside = path.with_name(f".{path.name}.partial")
+    pd.DataFrame(rows, columns=COLUMNS).to_parquet(aside, index=False)
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(aside, path)

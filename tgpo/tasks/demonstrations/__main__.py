@@ -1,0 +1,41 @@
+"""`python -m tgpo.tasks.demonstrations demonstrations.path=FOLDER [key=value ...]`: the options of `run.py`.
+
+Asks the teacher for the demonstrations that a run with the same options would need, and keeps the right ones. The same
+command finishes what a kill cut short.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tgpo.command import fail, request_from
+from tgpo.errors import RequestError
+
+
+def main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
+    try:
+        request = request_from(sys.argv[1:])
+        if request.options.demonstrations.path is None:
+            raise RequestError("say where they go: demonstrations.path=FOLDER")
+        if request.options.teacher.path is None:
+            raise RequestError("teacher=none was given; demonstrations are a teacher's")
+
+        from tgpo.preflight import check_models
+
+        check_models(request)
+
+        from tgpo.demonstrate import demonstrate
+
+        folder = Path(request.options.demonstrations.path)
+        tally = demonstrate(request, folder, print)
+    except RequestError as error:
+        fail(str(error))
+    print(f"{tally.kept} demonstrations of {tally.answered} of {tally.asked} problems in {folder}")
+
+
+if __name__ == "__main__":
+    main()
