@@ -6,15 +6,17 @@ registered and nothing else changes: the engine reads `needs`, the trainer calls
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from tgpo.functional.policy_gradient import clipped_surrogate
-from tgpo.types import STRICT, TOPK_NEEDS, Credit, Need, Reduction, ScoredBatch, StudentScores, TokenLoss
+from tgpo.types import STRICT, Credit, Mix, Need, Reduction, RowDivergence, ScoredBatch, StudentScores, TokenLoss
 
-Weight = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 LinearWeight = tuple[Weight, Weight, Weight]  # [w_1, d, w_min] of functional.schedule.linear_decay
 
 
@@ -29,8 +31,18 @@ class Objective(Protocol):
     def needs(self) -> frozenset[Need]: ...
 
     @property
-    def topk(self) -> int:
-        """Entries of the teacher's top-k it reads something of; without meaning unless a need names them."""
+    def teacher_topk(self) -> int:
+        """Entries of the teacher's top-k it reads; 0 unless a need names them. More than there are tokens: all."""
+        ...
+
+    @property
+    def student_topk(self) -> int:
+        """Entries of pi_old's own top-k it reads; 0 without TEACHER_AT_STUDENT_TOPK."""
+        ...
+
+    @property
+    def divergence(self) -> RowDivergence | None:
+        """With TEACHER_FULL: what `policy.py` evaluates on the two whole distributions, a few rows at a time."""
         ...
 
     @property
@@ -41,25 +53,66 @@ class Objective(Protocol):
         """Whether it compares the rollouts of a prompt with one another (then groups of one teach it nothing)."""
         ...
 
+    def mix(self, group: int, size: int) -> Mix:
+        """What the `size` responses of the rollout batch's group number `group` are made of."""
+        ...
+
     def credit(self, batch: ScoredBatch, step: int) -> Credit: ...
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss: ...
 
+    def observe(self, batch: ScoredBatch) -> None:
+        """Called once a rollout batch, after its updates: where a controller moves. All else is frozen."""
+        ...
 
-def topk_asked(objective: Objective) -> int:
-    """How many of the teacher's best tokens the objective reads something of: 0 unless a need names them."""
-    return objective.topk if objective.needs & TOPK_NEEDS else 0
+    def state_dict(self) -> dict[str, float]:
+        """The controller's state, which checkpoints carry; empty without one."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None: ...
+
+
+class Plain:
+    """What an objective is unless it says otherwise: rollouts alone, no top-k, no groups, no controller."""
+
+    teacher_topk = 0
+    student_topk = 0
+    needs_groups = False
+
+    @property
+    def divergence(self) -> RowDivergence | None:
+        return None
+
+    def mix(self, group: int, size: int) -> Mix:
+        return Mix(student=size, demonstrations=0)
+
+    def observe(self, batch: ScoredBatch) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, float]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        if state:
+            raise ValueError(f"{type(self).__name__} has no controller to put {sorted(state)} back into")
+
+
+def fill(given: ArgsKwargs, defaults: Mapping[str, Any]) -> ArgsKwargs:
+    """For a `before` validator: options left out or null take `defaults`, which depend on another option."""
+    options = dict(given.kwargs or {})
+    options |= {name: value for name, value in defaults.items() if options.get(name) is None}
+    return ArgsKwargs(given.args, options)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class PolicyGradient:
+class PolicyGradient(Plain):
     r"""`PPO(A)_t = -min(r_t A_t, clip(r_t, 1-clip_low, 1+clip_high) A_t)`, `r_t = pi_theta(a_t|s_t) / pi_old(a_t|s_t)`.
 
     What `A_t` is, is each objective's own affair, decided in its `credit`. Source: PPO, arXiv 1707.06347, equation 7.
     """
 
     clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    clip_high: Annotated[float, Field(gt=0)] = 0.2
+    clip_high: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
     reduction: Reduction = Reduction.TOKEN
 
     def surrogate(self, student: StudentScores, batch: ScoredBatch, credit: Credit, term: str) -> TokenLoss:

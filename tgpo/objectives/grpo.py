@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from tgpo.functional.advantage import group_advantage
-from tgpo.objectives.base import PolicyGradient
-from tgpo.types import STRICT, Credit, Need, ScoredBatch, StudentScores, TokenLoss
+from tgpo.objectives.base import PolicyGradient, fill
+from tgpo.types import STRICT, Credit, Need, Reduction, ScoredBatch, StudentScores, TokenLoss
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "grpo": {"normalize_std": True, "clip_high": 0.2, "reduction": Reduction.TOKEN},
+    "dr_grpo": {"normalize_std": False, "clip_high": 0.2, "reduction": Reduction.CONSTANT},
+    "dapo": {"normalize_std": True, "clip_high": 0.28, "reduction": Reduction.TOKEN},
+}
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -15,15 +25,27 @@ class GRPO(PolicyGradient):
 
     Every token of a rollout has its rollout's advantage. Detached: the advantage and the old log-probabilities.
 
-    Source: DeepSeekMath, arXiv 2402.03300, equation 3. Deviations: no reference-model KL term; the default reduction
-    is over the tokens of the update (DAPO, arXiv 2503.14476) where the paper averages over sequences first
-    (`reduction: sequence`). `normalize_std: false` leaves the rewards centred only (Dr. GRPO, arXiv 2503.20783).
+    `variant` sets the defaults of three options, each of which can still be given:
+    - `grpo`: divided by the standard deviation, clip 0.2 on both sides, reduction over tokens. DeepSeekMath, arXiv
+      2402.03300, equation 3
+    - `dr_grpo`: the advantage centred only, reduction by a constant (`max_response_length`): neither hard questions nor
+      short answers weigh more. Dr. GRPO, arXiv 2503.20783, section 3
+    - `dapo`: `clip_high` 0.28, so that rare tokens can grow. DAPO, arXiv 2503.14476, equation 8; its dynamic sampling
+      and its length penalty change the rollouts, which are the same for all objectives here, and are left out
+
+    Deviations of `grpo` from its paper: no reference-model KL term; the reduction is over the tokens of the update
+    (DAPO's) where the paper averages over sequences first (`reduction: sequence`).
     """
 
+    variant: Literal["grpo", "dr_grpo", "dapo"] = "grpo"
     normalize_std: bool = True
 
     needs_groups = True
-    topk = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_variant(cls, given: ArgsKwargs) -> ArgsKwargs:
+        return fill(given, VARIANTS.get((given.kwargs or {}).get("variant", "grpo"), VARIANTS["grpo"]))
 
     @property
     def needs(self) -> frozenset[Need]:

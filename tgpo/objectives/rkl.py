@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
+from torch import Tensor
 
 from tgpo.functional import divergence
-from tgpo.objectives.base import PolicyGradient
+from tgpo.objectives.base import PolicyGradient, fill
 from tgpo.types import STRICT, Credit, Need, ScoredBatch, StudentScores, TokenLoss
 
+IN_THE_ADVANTAGE = frozenset({"k1_advantage", "centered"})
 FROM_SAMPLED_TOKEN = {
     "k2_loss": divergence.k2,
     "k3_loss": divergence.k3,
     "score_function": divergence.score_function,
 }
+TOPK = {"topk_loss": 20, "centered": 1024}
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -33,30 +37,59 @@ class RKL(PolicyGradient):
     - `k3_loss`: `1/rho - 1 + log rho`; biased: its expected gradient is that of the FORWARD KL
     - `score_function`: `sg[log rho] log pi_theta`, k1_advantage without clipping
     - `topk_loss`: the reverse KL itself, both sides renormalised on the teacher's `topk` tokens
+    - `centered`: `PPO(A)`, `A_t = R(a_t) - sum_v pi_old(v) R(v)`, `R(v) = log pi_T(v) - log pi_old(v)`, v over the
+      `topk` best tokens of pi_old: the k1 advantage less nearly its mean in that state. The same expected gradient;
+      its variance is not always less (docs/objectives.md), and it costs a forward pass of the student more
 
     Source: Thinking Machines, "On-Policy Distillation" (2025); the RKL baseline of TGPO, arXiv 2605.13230.
     """
 
-    estimator: Literal["k1_advantage", "k2_loss", "k3_loss", "score_function", "topk_loss"] = "k1_advantage"
-    topk: Annotated[int, Field(ge=2)] = 20
+    estimator: Literal["k1_advantage", "k2_loss", "k3_loss", "score_function", "topk_loss", "centered"] = "k1_advantage"
+    topk: Annotated[int, Field(ge=0)] = 0
 
-    needs_groups = False
+    @model_validator(mode="before")
+    @classmethod
+    def _topk_of_the_estimator(cls, given: ArgsKwargs) -> ArgsKwargs:
+        return fill(given, {"topk": TOPK.get((given.kwargs or {}).get("estimator", ""), 0)})
+
+    @model_validator(mode="after")
+    def _topk_fits_its_estimator(self) -> RKL:
+        if self.estimator == "topk_loss" and self.topk < 2:
+            raise ValueError(f"topk={self.topk}: topk_loss renormalises over the topk tokens; with one it is always 0")
+        if self.estimator == "centered" and self.topk < 1:
+            raise ValueError("topk=0: centered needs the tokens it takes the mean over; use 1 or more")
+        if self.estimator not in TOPK and self.topk:
+            raise ValueError(f"topk={self.topk}: read by the estimators {' and '.join(TOPK)}, not by {self.estimator}")
+        return self
+
+    @property
+    def teacher_topk(self) -> int:
+        return self.topk if self.estimator == "topk_loss" else 0
+
+    @property
+    def student_topk(self) -> int:
+        return self.topk if self.estimator == "centered" else 0
 
     @property
     def needs(self) -> frozenset[Need]:
-        if self.estimator == "k1_advantage":
-            return frozenset({Need.OLD_LOGPROBS, Need.TEACHER_SAMPLED})
-        return frozenset({Need.TEACHER_TOPK if self.estimator == "topk_loss" else Need.TEACHER_SAMPLED})
+        if self.estimator == "topk_loss":
+            return frozenset({Need.TEACHER_TOPK})
+        of_the_policy = {Need.OLD_LOGPROBS} if self.estimator in IN_THE_ADVANTAGE else set()
+        of_its_best = {Need.TEACHER_AT_STUDENT_TOPK} if self.estimator == "centered" else set()
+        return frozenset({Need.TEACHER_SAMPLED} | of_the_policy | of_its_best)
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
-        if self.estimator != "k1_advantage":
+        if self.estimator not in IN_THE_ADVANTAGE:
             return Credit(batch.mask_BT)
         assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
         assert batch.old_logprobs_BT is not None
-        return Credit(batch.mask_BT, (batch.teacher.sampled_logprobs_BT - batch.old_logprobs_BT) * batch.mask_BT)
+        advantage_BT = batch.teacher.sampled_logprobs_BT - batch.old_logprobs_BT
+        if self.estimator == "centered":
+            advantage_BT = advantage_BT - self._mean_of_the_state(batch)
+        return Credit(batch.mask_BT, advantage_BT * batch.mask_BT)
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
-        if self.estimator == "k1_advantage":
+        if self.estimator in IN_THE_ADVANTAGE:
             return self.surrogate(student, batch, credit, "teacher")
         assert batch.teacher is not None
         if self.estimator == "topk_loss":
@@ -67,3 +100,9 @@ class RKL(PolicyGradient):
             estimate = FROM_SAMPLED_TOKEN[self.estimator]
             loss_BT = estimate(student.logprobs_BT, batch.teacher.sampled_logprobs_BT)
         return TokenLoss(loss_BT, terms={"teacher": loss_BT.detach()})
+
+    def _mean_of_the_state(self, batch: ScoredBatch) -> Tensor:
+        assert batch.teacher is not None and batch.teacher.at_student_topk_BTK is not None
+        assert batch.old_topk_logprobs_BTK is not None
+        old_BTK = batch.old_topk_logprobs_BTK
+        return (old_BTK.exp() * (batch.teacher.at_student_topk_BTK - old_BTK)).sum(-1)

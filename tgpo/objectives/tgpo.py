@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import field, replace
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from tgpo.functional.advantage import group_gate
 from tgpo.functional.divergence import topk_forward_kl
-from tgpo.functional.schedule import linear_decay
-from tgpo.objectives.base import LinearWeight
+from tgpo.functional.schedule import dual_ascent, linear_decay
+from tgpo.objectives.base import LinearWeight, Weight
 from tgpo.objectives.grpo import GRPO
 from tgpo.types import STRICT, Credit, Need, ScoredBatch, StudentScores, TokenLoss
 
@@ -22,51 +25,113 @@ class TGPO(GRPO):
 
     The teacher is asked at EVERY position of the student's own rollout what it would have written there, and the
     student is taught that token, right rollout or wrong. `w_k = max(w_1 - (k-1) d, w_min)` falls linearly with the
-    step k; `weight` is `[w_1, d, w_min]`. Detached: the advantage, the old log-probabilities, the teacher's choice.
+    step k; `weight` is `[w_1, d, w_min]`. Detached: the advantage, the old log-probabilities, the teacher's choice,
+    the weight. The logged `loss/teacher` is the guidance before its weight (nats a token).
 
-    `target: topk` teaches the teacher's `topk` best tokens instead of the first: the forward KL on them, the teacher
-    renormalised, the student not.
-    `reward: false` drops the GRPO term, which leaves cross-entropy on the teacher's tokens in the student's states.
-    The logged `loss/teacher` is the guidance before its weight (nats a token).
+    - `target: sample` teaches a token drawn from the teacher (temperature 1) in place of its first choice; `topk` its
+      `topk` best: the forward KL on them, the teacher renormalised, the student not.
+    - `reward: false` drops the GRPO term, which leaves cross-entropy on the teacher's tokens in the student's states.
+    - `mask_eos` leaves the guidance out where y*_t (with `topk`: the first choice) ends the response; the reduction
+      still divides by all tokens. arXiv 2609.04108 finds that this matters.
+    - `weighting: adaptive` (this project's; the paper leaves it open) weights the guidance by what the student still
+      lacks. `gate` multiplies it by `4 p (1 - p)`, p the fraction of the group that is right: no guidance where all
+      or none are. `mismatch_budget` replaces w_k by the price of a constraint, `mismatch <= budget`, mismatch being
+      the fraction of tokens that are not y*_t: `w_{k+1} = max(0, w_k + dual_rate (mismatch_k - budget))` from w_1.
 
     Source: TGPO, arXiv 2605.13230; paper defaults w_1 = 2e-3, d = 1e-5, w_min = 0.
     """
 
     weight: LinearWeight = (2e-3, 1e-5, 0.0)
-    target: Literal["argmax", "topk"] = "argmax"
+    target: Literal["argmax", "sample", "topk"] = "argmax"
     topk: Annotated[int, Field(ge=1)] = 1
     reward: bool = True
+    mask_eos: bool = False
+    weighting: Literal["schedule", "adaptive"] = "schedule"
+    gate: bool = True
+    mismatch_budget: Annotated[float, Field(ge=0, le=1)] | None = None
+    dual_rate: Weight = 0.1
+    _dual: dict[str, float] = field(init=False, repr=False, default_factory=dict)  # the controller: {"weight": w_k}
 
     @model_validator(mode="after")
-    def _topk_fits_its_target(self) -> TGPO:
+    def _options_fit_together(self) -> TGPO:
         if (self.topk > 1) != (self.target == "topk"):
-            raise ValueError("topk is 1 for target: argmax, and 2 or more for target: topk")
+            raise ValueError("topk is 1 for target: argmax and target: sample, and 2 or more for target: topk")
+        if self.mismatch_budget is not None and self.weighting != "adaptive":
+            raise ValueError("mismatch_budget is read with weighting: adaptive alone")
         return self
 
     @property
     def needs(self) -> frozenset[Need]:
-        return (super().needs if self.reward else frozenset()) | {Need.TEACHER_TOPK}
+        guidance = {Need.TEACHER_SAMPLE if self.target == "sample" else Need.TEACHER_TOPK}
+        return frozenset(
+            guidance | (super().needs if self.reward else set()) | ({Need.REWARD} if self._gated else set())
+        )
+
+    @property
+    def teacher_topk(self) -> int:
+        return 0 if self.target == "sample" else self.topk
 
     @property
     def needs_groups(self) -> bool:
-        return self.reward
+        return self.reward or self._gated
+
+    @property
+    def _gated(self) -> bool:
+        return self.weighting == "adaptive" and self.gate
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         weight = linear_decay(step, *self.weight)
+        if self.mismatch_budget is not None:
+            weight = self._dual.get("weight", self.weight[0])
+        weight_BT, scalars = weight * batch.mask_BT, {"loss/teacher_weight": weight}
+        if self._gated:
+            assert batch.reward_B is not None
+            gate_B = group_gate(batch.reward_B, batch.group_B)
+            weight_BT, scalars["loss/teacher_gate"] = weight_BT * gate_B[:, None], float(gate_B.mean())
+        if self.mask_eos:
+            ends = torch.tensor(batch.eos_ids, device=weight_BT.device)
+            weight_BT = weight_BT.masked_fill(torch.isin(self._choice(batch), ends), 0.0)
         policy = super().credit(batch, step) if self.reward else Credit(batch.mask_BT)
-        return replace(policy, teacher_weight_BT=weight * batch.mask_BT, scalars={"loss/teacher_weight": weight})
+        return replace(policy, teacher_weight_BT=weight_BT, scalars=scalars)
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
-        assert student.at_teacher_topk_BTK is not None and credit.teacher_weight_BT is not None
-        teacher_BT = self._guidance(student.at_teacher_topk_BTK, batch)
+        assert credit.teacher_weight_BT is not None
+        teacher_BT = self._guidance(student, batch)
         guidance_BT, terms = credit.teacher_weight_BT * teacher_BT, {"teacher": teacher_BT.detach()}
         if not self.reward:
             return TokenLoss(guidance_BT, terms)
         policy = super().loss(student, batch, credit)
         return TokenLoss(policy.loss_BT + guidance_BT, {**policy.terms, **terms}, policy.token_means)
 
-    def _guidance(self, at_teacher_topk_BTK: Tensor, batch: ScoredBatch) -> Tensor:
+    def observe(self, batch: ScoredBatch) -> None:
+        if self.mismatch_budget is None:
+            return
+        differs_BT = (self._choice(batch) != batch.tokens.response_BT) * batch.mask_BT
+        mismatch = float(differs_BT.sum() / batch.mask_BT.sum())
+        weight = self._dual.get("weight", self.weight[0])
+        self._dual["weight"] = dual_ascent(weight, mismatch, self.mismatch_budget, self.dual_rate)
+
+    def state_dict(self) -> dict[str, float]:
+        return dict(self._dual)
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self._dual.update(state)
+
+    def _guidance(self, student: StudentScores, batch: ScoredBatch) -> Tensor:
+        if self.target == "sample":
+            assert student.at_teacher_sample_BT is not None
+            return -student.at_teacher_sample_BT
+        assert student.at_teacher_topk_BTK is not None
         if self.target == "argmax":
-            return -at_teacher_topk_BTK[..., 0]
+            return -student.at_teacher_topk_BTK[..., 0]
         assert batch.teacher is not None and batch.teacher.topk_logprobs_BTK is not None
-        return topk_forward_kl(at_teacher_topk_BTK, batch.teacher.topk_logprobs_BTK)
+        return topk_forward_kl(student.at_teacher_topk_BTK, batch.teacher.topk_logprobs_BTK)
+
+    def _choice(self, batch: ScoredBatch) -> Tensor:
+        """y*_t, `[B,T]`."""
+        assert batch.teacher is not None
+        if self.target == "sample":
+            assert batch.teacher.sample_ids_BT is not None
+            return batch.teacher.sample_ids_BT
+        assert batch.teacher.topk_ids_BTK is not None
+        return batch.teacher.topk_ids_BTK[..., 0]

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from tgpo.functional.schedule import linear_decay
 from tgpo.objectives.base import LinearWeight
 from tgpo.objectives.grpo import GRPO
-from tgpo.types import STRICT, Credit, Need, ScoredBatch
+from tgpo.types import STRICT, Credit, Need, ScoredBatch, StudentScores, TokenLoss
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -25,7 +25,7 @@ class TGPOAdvantage(GRPO):
 
     weight: LinearWeight = (2e-2, 1e-4, 0.0)
 
-    topk = 1
+    teacher_topk = 1
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -33,7 +33,10 @@ class TGPOAdvantage(GRPO):
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         policy, weight = super().credit(batch, step), linear_decay(step, *self.weight)
-        assert policy.advantage_BT is not None and batch.old_at_teacher_topk_BTK is not None
-        bonus_BT = batch.old_at_teacher_topk_BTK[..., 0].exp() * batch.mask_BT
-        advantage_BT = policy.advantage_BT + weight * bonus_BT
-        return replace(policy, advantage_BT=advantage_BT, scalars={"loss/teacher_weight": weight})
+        return replace(policy, teacher_weight_BT=weight * batch.mask_BT, scalars={"loss/teacher_weight": weight})
+
+    def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
+        assert credit.advantage_BT is not None and credit.teacher_weight_BT is not None
+        assert batch.old_at_teacher_topk_BTK is not None
+        bonus_BT = credit.teacher_weight_BT * batch.old_at_teacher_topk_BTK[..., 0].exp()
+        return super().loss(student, batch, replace(credit, advantage_BT=credit.advantage_BT + bonus_BT))

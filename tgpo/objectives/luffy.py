@@ -1,0 +1,63 @@
+"""LUFFY: a demonstration in every group, learned from by how much it beats the student's own rollouts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from tgpo.functional.advantage import group_advantage
+from tgpo.functional.policy_gradient import shaped_probability
+from tgpo.objectives.base import Plain
+from tgpo.types import STRICT, Credit, Mix, Need, Reduction, ScoredBatch, StudentScores, TokenLoss
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LUFFY(Plain):
+    r"""Rollouts: `loss_t = -A r_t`; demonstrations y: `loss_t = -A f(pi_theta(y_t|s_t))`, `f(p) = p / (p + gamma)`.
+
+    `r_t = pi_theta(a_t|s_t) / pi_old(a_t|s_t)`, not clipped. `A = R - mean_group R` over the rollouts AND the
+    `demonstrations` of the prompt (7 and 1 of a group of 8), so a demonstration weighs nothing once all rollouts are
+    right. The demonstrations' importance ratio is taken against a policy of 1, not against the teacher's, and f is
+    steepest where the student finds the token unlikely: biased towards rare tokens by design. Detached: the advantage
+    and the old log-probabilities.
+
+    Source: LUFFY, arXiv 2504.14945, sections 3.2 (mixed-policy GRPO) and 3.3 (policy shaping, gamma = 0.1), without
+    the standard deviation and with a constant reduction, as there. `normalize_std` is this project's switch.
+    """
+
+    demonstrations: Annotated[int, Field(ge=1)] = 1
+    gamma: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    normalize_std: bool = False
+    reduction: Reduction = Reduction.CONSTANT
+
+    needs_groups = True
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({Need.REWARD, Need.OLD_LOGPROBS, Need.DEMONSTRATION})
+
+    def mix(self, group: int, size: int) -> Mix:
+        return Mix(max(size - self.demonstrations, 0), min(size, self.demonstrations))
+
+    def credit(self, batch: ScoredBatch, step: int) -> Credit:
+        assert batch.reward_B is not None
+        advantage_B = group_advantage(batch.reward_B, batch.group_B, normalize_std=self.normalize_std)
+        return Credit(batch.mask_BT, advantage_B[:, None] * batch.mask_BT)
+
+    def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
+        assert batch.old_logprobs_BT is not None and credit.advantage_BT is not None
+        # a demonstration's old log-probability is 0: in its rows the ratio is finite, and not chosen
+        ratio_BT = torch.exp(student.logprobs_BT - batch.old_logprobs_BT)
+        shaped_BT = shaped_probability(student.logprobs_BT, self.gamma)
+        demonstrated_B1 = batch.off_policy_B[:, None]
+        loss_BT = -credit.advantage_BT * torch.where(demonstrated_B1, shaped_BT, ratio_BT)
+        return TokenLoss(
+            loss_BT,
+            terms={
+                "policy_gradient": loss_BT.detach().masked_fill(demonstrated_B1, 0.0),
+                "teacher": loss_BT.detach().masked_fill(~demonstrated_B1, 0.0),
+            },
+        )

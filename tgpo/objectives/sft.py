@@ -1,0 +1,41 @@
+"""Supervised fine-tuning on the teacher's demonstrations: sequence-level forward KL."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from tgpo.objectives.base import Plain
+from tgpo.types import STRICT, Credit, Mix, Need, Reduction, ScoredBatch, StudentScores, TokenLoss
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SFT(Plain):
+    r"""`loss_t = -log pi_theta(y_t | s_t)` on demonstrations y (nats a token), `demonstrations` of them a prompt.
+
+    Nothing is sampled from the student. Over demonstrations drawn from the teacher the expected loss is
+    `KL(pi_T || pi_theta)` between whole sequences, plus the teacher's entropy, which has no gradient; the verifier
+    then keeps right ones alone, so it is the teacher GIVEN that it is right who is imitated. Detached: nothing.
+
+    Source: sequence-level knowledge distillation, Kim & Rush 2016 (arXiv 1606.07947), section 3.2, with samples where
+    the paper takes the teacher's beam search.
+    """
+
+    demonstrations: Annotated[int, Field(ge=1)] = 1
+    reduction: Reduction = Reduction.TOKEN
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({Need.DEMONSTRATION})
+
+    def mix(self, group: int, size: int) -> Mix:
+        return Mix(student=0, demonstrations=self.demonstrations)
+
+    def credit(self, batch: ScoredBatch, step: int) -> Credit:
+        return Credit(batch.mask_BT * batch.off_policy_B[:, None])
+
+    def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
+        loss_BT = -student.logprobs_BT
+        return TokenLoss(loss_BT, terms={"teacher": loss_BT.detach()})
