@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from tests.compose import composed
-from tgpo.config import check
+from tgpo.config import Request, check
 from tgpo.loop import Parts
+from tgpo.models import load_tokenizer
 from tgpo.run import build
+from tgpo.tasks.demonstrations import Demonstrations
+from tgpo.tiny.solutions import teacher_style
+from tgpo.types import Need
 
 SMALL = ["rollout.prompts_per_batch=4", "rollout.group_size=4", "rollout.max_response_length=40", "output_dir=unused"]
 
 
 def small(*overrides: str) -> Parts:
-    return build(check(composed(*SMALL, *overrides)), None)
+    request = check(composed(*SMALL, *overrides))
+    asked = Need.DEMONSTRATION in request.objective.needs
+    return build(request, None, textbook(request) if asked else None)
+
+
+def textbook(request: Request) -> Demonstrations:
+    """The text the teacher was trained on, four times each, for the problems of the first three steps."""
+    tokenizer, by_problem = load_tokenizer("tiny:teacher"), {}
+    for step in (1, 2, 3):
+        for problem in request.task.train_problems(0, step, 4):
+            ids = (*tokenizer(teacher_style(problem.prompt)).input_ids, tokenizer.eos_token_id)
+            if len(ids) <= request.options.rollout.max_response_length:
+                by_problem[problem.id] = [ids] * 4
+    return Demonstrations(by_problem)

@@ -10,11 +10,29 @@ from tgpo import checkpoint
 from tgpo.errors import RequestError
 
 
+def save(folder, parts):
+    trainer = parts.trainer
+    return checkpoint.save(folder, 1, trainer.policy, parts.tokenizer, trainer.optimizer, trainer.objective)
+
+
+def restore(folder, parts):
+    return checkpoint.restore(folder, parts.trainer.policy, parts.trainer.optimizer, parts.trainer.objective)
+
+
+def test_a_controllers_state_comes_back(tmp_path):
+    budget = ["objective.weighting=adaptive", "objective.mismatch_budget=0.1", "objective.dual_rate=0.01"]
+    trained, fresh = small(*budget), small(*budget)
+    trained.trainer.step(1)
+    restore(save(tmp_path, trained), fresh)
+    state = fresh.trainer.objective.state_dict()
+    assert state == trained.trainer.objective.state_dict()
+    assert state["weight"] != 0.5  # where it began
+
+
 def test_optimiser_state_comes_back_exactly(tmp_path):
     trained, fresh = small("train.steps=2"), small("train.steps=2")
     trained.trainer.step(1)
-    folder = checkpoint.save(tmp_path, 1, trained.trainer.policy, trained.tokenizer, trained.trainer.optimizer)
-    assert checkpoint.restore(folder, fresh.trainer.policy, fresh.trainer.optimizer) == 1
+    assert restore(save(tmp_path, trained), fresh) == 1
     before, after = (t.trainer.optimizer.state_dict()["state"] for t in (trained, fresh))
     assert before.keys() == after.keys()
     for key in before:
@@ -45,6 +63,6 @@ def test_pruning_clears_what_kills_left_behind(tmp_path):
 
 def test_no_pickle_is_written(tmp_path):
     parts = small()
-    folder = checkpoint.save(tmp_path, 1, parts.trainer.policy, parts.tokenizer, parts.trainer.optimizer)
+    folder = save(tmp_path, parts)
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
     assert suffixes <= {".json", ".safetensors", ".jinja"}

@@ -65,7 +65,18 @@ def test_every_key_is_documented_where_it_is_defined():
         (["task=reasoning_gym", "task.question=qestion"], "did you mean 'question'"),
         (["objective=kdrl", "objective.beta=[1,2,3]"], "schedule: linear"),
         (["objective=kdrl", "objective.beta=-1"], "objective.beta"),
-        (["objective=rkl", "objective.topk=1"], "objective.topk=1"),
+        (["objective=rkl", "objective.topk=1"], "topk=1: read by the estimators topk_loss and centered"),
+        (["objective=rkl", "objective.estimator=topk_loss", "objective.topk=1"], "topk=1: topk_loss renormalises"),
+        (["objective=rkl", "objective.clip_high=0"], "objective.clip_high=0"),
+        (["objective=gkd", "objective.beta=1.5"], "objective.beta=1.5"),
+        (["objective=gkd", "objective.on_policy_fraction=-1"], "objective.on_policy_fraction=-1"),
+        (["objective=fkl", "objective.topk=0"], "objective.topk=0"),
+        (["objective=luffy", "objective.gamma=0"], "objective.gamma=0"),
+        (["objective=sft", "objective.demonstrations=0"], "objective.demonstrations=0"),
+        (["objective.weight=[-1,0,0]"], "objective.weight"),
+        (["objective.mismatch_budget=0.1"], "weighting: adaptive"),
+        (["objective=grpo", "objective.variant=dapoo"], "objective.variant=dapoo"),
+        (["demonstrations.attempts=0"], "demonstrations.attempts=0"),
         (["objective=tgpo", "objective.target=topk"], "2 or more for target: topk"),
     ],
 )
@@ -74,3 +85,10 @@ def test_mistakes_are_named_in_one_line(overrides, words):
         check(composed(HERE, *overrides))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_null_stands_for_is_written_out():
+    """The record of a run says what ran."""
+    written = check(composed(HERE, "objective=grpo", "objective.variant=dr_grpo")).resolved["objective"]
+    assert (written["reduction"], written["normalize_std"], written["clip_high"]) == ("constant", False, 0.2)
+    assert check(composed(HERE, "objective=rkl", "objective.estimator=centered")).resolved["objective"]["topk"] == 1024

@@ -44,7 +44,7 @@ def imported(path: Path) -> set[str]:
 def test_parts_import_only_what_lies_before_them(path):
     ours = {name.split(".")[1] for name in imported(path) if name.startswith("tgpo.")}
     allowed = MAY_IMPORT.get(part(path))
-    if allowed is not None:
+    if allowed is not None and path.name != "__main__.py":  # a command joins the parts
         assert ours - {part(path)} <= allowed
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pandas as pd
 
+from experiments.enumerable.__main__ import RESULTS as NOISE
+from experiments.enumerable.__main__ import markdown
 from experiments.first_look.__main__ import RESULTS, table
 from tests.compose import group_choices
 from tests.conftest import ROOT
+from tests.laws.variants import VARIANTS
 
 README = (ROOT / "README.md").read_text()
 
@@ -26,8 +32,6 @@ def test_every_objective_is_in_the_readme():
 
 
 def test_what_the_readme_links_to_exists():
-    import re
-
     for target in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", README):
         path = target[0] or target[1]
         assert (ROOT / path).exists(), path
@@ -35,8 +39,27 @@ def test_what_the_readme_links_to_exists():
 
 def test_the_benchmarks_rows_are_made_from_the_json():
     """Read off the source, because TRL is installed for `make bench` alone."""
-    import json
-
     row = json.loads((ROOT / "benchmarks" / "results" / "step_time.json").read_text())["comparisons"][0]
     shown = (ROOT / "benchmarks" / "README.md").read_text()
     assert f"| `{row['objective']}` | {row['against']} | {row['seconds_a_step']['trl']:.2f} |" in shown
+
+
+def test_the_noise_table_is_made_from_the_csv_and_has_every_variant():
+    found = pd.read_csv(NOISE / "noise.csv")
+    assert set(found["objective"]) == set(VARIANTS)
+    assert markdown(found) in (ROOT / "docs" / "objectives.md").read_text()
+
+
+def test_every_objective_is_in_each_table_of_the_docs():
+    _, what, expected, _, _ = (ROOT / "docs" / "objectives.md").read_text().split("\n## ")
+    for name in group_choices("objective"):
+        assert f"\n| `{name}` |" in what
+        assert f"\n| `{name}` |" in expected
+
+
+def test_the_cost_rows_are_made_from_the_json():
+    record = json.loads((ROOT / "benchmarks" / "results" / "objective_cost.json").read_text())
+    shown = (ROOT / "benchmarks" / "README.md").read_text()
+    assert {row["objective"].split()[0] for row in record["rows"]} == set(group_choices("objective"))
+    for row in record["rows"]:
+        assert f"| `{row['objective']}` | {row['vocabulary']} | {row['seconds_a_step']:.2f} |" in shown

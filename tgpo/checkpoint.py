@@ -23,13 +23,21 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from tgpo.errors import RequestError
+from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
 
 SEPARATOR = "|"  # between a parameter's name and that of its state, as in `model.norm.weight|exp_avg`
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
-def save(folder: Path, step: int, policy: Policy, tokenizer: Any, optimizer: torch.optim.Optimizer) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    policy: Policy,
+    tokenizer: Any,
+    optimizer: torch.optim.Optimizer,
+    objective: Objective,
+) -> Path:
     """Writes `folder/step-N`; a kill at any moment leaves either nothing or all of it."""
     target = folder / f"step-{step}"
     aside = folder / f".step-{step}.partial"
@@ -44,7 +52,7 @@ def save(folder: Path, step: int, policy: Policy, tokenizer: Any, optimizer: tor
         for name, value in values.items()
     }
     save_file(tensors, aside / "optimizer.safetensors")
-    state = {"step": step, "param_groups": gathered["param_groups"]}
+    state = {"step": step, "param_groups": gathered["param_groups"], "objective": objective.state_dict()}
     (aside / "state.json").write_text(json.dumps(state, indent=1))
     for path in [*aside.rglob("*"), aside]:
         sync(path)
@@ -78,8 +86,8 @@ def newest(run: Path) -> Path:
     return found[-1]
 
 
-def restore(path: Path, policy: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Puts back the optimiser's state (the weights are loaded with the model) and returns the step."""
+def restore(path: Path, policy: nn.Module, optimizer: torch.optim.Optimizer, objective: Objective) -> int:
+    """Puts back the optimiser's and the objective's state (the weights come with the model) and returns the step."""
     state = json.loads((path / "state.json").read_text())
     by_parameter: dict[str, dict[str, Tensor]] = {}
     for key, value in load_file(path / "optimizer.safetensors").items():
@@ -87,6 +95,7 @@ def restore(path: Path, policy: nn.Module, optimizer: torch.optim.Optimizer) -> 
         by_parameter.setdefault(parameter, {})[name] = value
     gathered: Any = {"state": by_parameter, "param_groups": state["param_groups"]}
     set_optimizer_state_dict(policy, optimizer, gathered, options=FULL)
+    objective.load_state_dict(state["objective"])
     return state["step"]
 
 

@@ -16,7 +16,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tgpo.config import check
+from tgpo.config import Request, check, run_directory
 from tgpo.errors import RequestError, did_you_mean
 from tgpo.rundir import RunDirectory
 
@@ -68,6 +68,17 @@ def run_job(config: DictConfig) -> None:
     except RequestError as error:
         remove_if_empty(directory)
         fail(str(error))
+
+
+def request_from(overrides: list[str]) -> Request:
+    """The checked request of a command beside `run.py` that takes the same options."""
+    OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            config = compose("config", [*overrides, "output_dir=none"])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RequestError(explain(error)) from error
+    return check(config)
 
 
 def remove_if_empty(directory: Path) -> None:

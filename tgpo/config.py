@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from tgpo.errors import RequestError, did_you_mean
 
@@ -29,6 +29,12 @@ class TeacherOptions(Options):
     name: str
     path: str | None
     backend: Literal["hf"]
+
+
+class DemonstrationOptions(Options):
+    path: str | None
+    temperature: float = Field(ge=0)
+    attempts: int = Field(ge=1)
 
 
 class RolloutOptions(Options):
@@ -95,6 +101,7 @@ class RunOptions(Options):
     task: dict[str, Any]
     student: StudentOptions
     teacher: TeacherOptions
+    demonstrations: DemonstrationOptions
     rollout: RolloutOptions
     train: TrainOptions
     eval: EvalOptions
@@ -133,7 +140,10 @@ def check(config: DictConfig | dict[str, Any]) -> Request:
         options = RunOptions.model_validate(resolved)
     except ValidationError as error:
         raise RequestError(explain(error, option_names(RunOptions), "")) from error
-    return Request(options, build(resolved, "objective"), build(resolved, "task"), resolved)
+    objective, task = build(resolved, "objective"), build(resolved, "task")
+    # what a null stands for is written out: the record of a run says what ran
+    resolved["objective"] = {"_target_": resolved["objective"]["_target_"], **settings(objective)}
+    return Request(options, objective, task, resolved)
 
 
 def build(resolved: dict[str, Any], section: str) -> Any:
@@ -146,6 +156,12 @@ def build(resolved: dict[str, Any], section: str) -> Any:
             names = [f"{section}.{field.name}" for field in fields(get_class(resolved[section]["_target_"]))]
             raise RequestError(explain(cause, names, f"{section}.")) from error
         raise RequestError(f"{section}: {first_line(cause)}") from error
+
+
+def settings(objective: Any) -> dict[str, Any]:
+    """The objective's options as plain values, every one of them."""
+    values = TypeAdapter(type(objective)).dump_python(objective, mode="json")
+    return {f.name: values[f.name] for f in fields(objective) if f.init}
 
 
 def explain(error: ValidationError, names: list[str], prefix: str) -> str:

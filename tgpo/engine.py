@@ -10,22 +10,35 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from tgpo.errors import RequestError
 from tgpo.functional.batching import by_token_budget
-from tgpo.objectives.base import Objective, topk_asked
+from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
-from tgpo.rollout.base import RolloutEngine, Sampling
+from tgpo.rollout.base import RolloutEngine, Sampling, encode_prompts
 from tgpo.tasks.base import Task
-from tgpo.teachers.base import Teacher
-from tgpo.types import TEACHER_NEEDS, Need, Rollout, ScoredBatch, TeacherSignal, TokenBatch
+from tgpo.tasks.demonstrations import Demonstrations
+from tgpo.teachers.base import Teacher, check_signal
+from tgpo.types import (
+    TEACHER_NEEDS,
+    Need,
+    Problem,
+    Rollout,
+    ScoredBatch,
+    StudentScores,
+    TeacherQuery,
+    TeacherSignal,
+    TokenBatch,
+)
 
 
 @dataclass(frozen=True)
 class Collected:
-    """One step's rollouts: what the objective sees (`batch`), and what only the metrics see (the rest)."""
+    """One step's responses: what the objective sees (`batch`), and what only the metrics see (the rest)."""
 
     batch: ScoredBatch
     rollouts: Sequence[Rollout]
@@ -34,7 +47,13 @@ class Collected:
     sampler_logprobs_BT: Tensor
     observed: TeacherSignal | None
     verifier_timeouts: int
+    missing_demonstrations: int
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def own_B(self) -> Tensor:
+        """The rows the student sampled: what the metrics of its behaviour are about."""
+        return (~self.batch.off_policy_B).nonzero()[:, 0]
 
 
 @dataclass(frozen=True)
@@ -47,7 +66,9 @@ class EngineOptions:
     temperature: float
     max_response_length: int
     recompute_old_logprobs: bool
+    updates_per_batch: int
     max_tokens: int
+    eos_ids: tuple[int, ...]
 
 
 class Engine:
@@ -59,11 +80,12 @@ class Engine:
         rollout: RolloutEngine,
         policy: Policy,
         teacher: Teacher | None,
-        tokenizer,
+        demonstrations: Demonstrations | None,
+        tokenizer: Any,
         options: EngineOptions,
     ) -> None:
         self.task, self.rollout, self.policy, self.teacher = task, rollout, policy, teacher
-        self.tokenizer, self.options = tokenizer, options
+        self.demonstrations, self.tokenizer, self.options = demonstrations, tokenizer, options
 
     def collect(self, step: int, objective: Objective, observe_topk: int) -> Collected:
         """Samples, rewards and scores one rollout batch.
@@ -71,74 +93,109 @@ class Engine:
         Args:
             observe_topk: entries of the teacher's top-k the metrics want this step; 0 for none.
         """
-        options, seconds = self.options, {}
+        options, needs, device = self.options, objective.needs, self.policy.device
         started = time.perf_counter()
         problems = self.task.train_problems(options.seed, step, options.prompts_per_batch)
-        sampling = Sampling(
-            options.group_size,
-            options.temperature,
-            options.max_response_length,
-            derived_seed(options.seed, "rollout", step),
-        )
-        rollouts = self.rollout.generate(problems, sampling)
+        rollouts, missing = self._respond(problems, step, objective)
         responses = self.tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
-        seconds["rollout"] = time.perf_counter() - started
+        seconds = {"rollout": time.perf_counter() - started}
 
         rewards = self.task.rewards([r.problem for r in rollouts], responses)
-        device = self.policy.device
+        reward_B = torch.tensor(rewards.values, device=device)
         tokens = pad(rollouts, int(self.tokenizer.pad_token_id or 0)).to(device)
         sampler_BT = pad_logprobs(rollouts, tokens.mask_BT)
+        off_policy_B = torch.tensor([r.source == "teacher" for r in rollouts], device=device)
 
+        recompute = options.recompute_old_logprobs and Need.OLD_LOGPROBS in needs
+        old = self._score_policy(tokens, topk=objective.student_topk) if recompute or objective.student_topk else None
         started = time.perf_counter()
-        observed = self._ask_teacher(tokens, objective, observe_topk)
+        observed = self._ask_teacher(tokens, step, objective, observe_topk, old.topk_ids_BTK if old else None)
         seconds["teacher"] = time.perf_counter() - started
+        teacher = observed.narrow(needs, objective.teacher_topk) if observed and needs & TEACHER_NEEDS else None
+        old_at_teacher = None
+        if Need.OLD_AT_TEACHER_TOPK in needs and options.updates_per_batch > 1:  # else the trainer has it for nothing
+            old_at_teacher = self._score_policy(tokens, teacher).at_teacher_topk_BTK
 
-        needs, reward_B = objective.needs, torch.tensor(rewards.values, device=device)
-        teacher = observed.narrow(needs, objective.topk) if observed and needs & TEACHER_NEEDS else None
-        old_BT, old_at_teacher_topk_BTK = self._score_old(tokens, sampler_BT, objective, observed)
         batch = ScoredBatch(
             tokens=tokens,
             group_B=torch.tensor([r.group for r in rollouts], device=device),
-            off_policy_B=torch.tensor([r.source == "teacher" for r in rollouts], device=device),
+            off_policy_B=off_policy_B,
             reward_B=reward_B if Need.REWARD in needs else None,
-            old_logprobs_BT=old_BT,
-            old_at_teacher_topk_BTK=old_at_teacher_topk_BTK,
+            old_logprobs_BT=(old.logprobs_BT if old and recompute else sampler_BT) * (~off_policy_B)[:, None]
+            if Need.OLD_LOGPROBS in needs
+            else None,
+            old_at_teacher_topk_BTK=old_at_teacher,
+            old_topk_logprobs_BTK=old.topk_logprobs_BTK if old else None,
             teacher=teacher,
             max_response_length=options.max_response_length,
+            eos_ids=options.eos_ids,
         )
-        return Collected(batch, rollouts, responses, reward_B, sampler_BT, observed, rewards.timeouts, seconds)
+        return Collected(batch, rollouts, responses, reward_B, sampler_BT, observed, rewards.timeouts, missing, seconds)
 
-    def _ask_teacher(self, tokens: TokenBatch, objective: Objective, observe_topk: int) -> TeacherSignal | None:
-        if not (objective.needs & TEACHER_NEEDS or observe_topk):
+    def _respond(self, problems: Sequence[Problem], step: int, objective: Objective) -> tuple[list[Rollout], int]:
+        """Each group's rollouts and demonstrations, and how many of the latter do not exist."""
+        options = self.options
+        mixes = [objective.mix(group, options.group_size) for group in range(len(problems))]
+        most, sampled = max(mix.student for mix in mixes), []
+        if most:
+            seed = derived_seed(options.seed, "rollout", step)
+            sampling = Sampling(most, options.temperature, options.max_response_length, seed, options.group_size)
+            sampled = self.rollout.generate(problems, sampling)
+        rollouts: list[Rollout] = []
+        missing = 0
+        for group, (problem, mix) in enumerate(zip(problems, mixes, strict=True)):
+            rollouts += sampled[group * most : group * most + mix.student]
+            shown = self._demonstrated(problem, group, mix.demonstrations)
+            rollouts += shown
+            missing += mix.demonstrations - len(shown)
+        if not rollouts:
+            raise RequestError(
+                f"step {step}: none of its {len(problems)} problems has a demonstration; make more with: "
+                "python -m tgpo.tasks.demonstrations, or use an objective that samples"
+            )
+        return rollouts, missing
+
+    def _demonstrated(self, problem: Problem, group: int, count: int) -> list[Rollout]:
+        if not count:
+            return []
+        assert self.demonstrations is not None
+        found = self.demonstrations.of(problem)[:count]
+        prompt = encode_prompts(self.tokenizer, [problem])[0]
+        return [Rollout(problem, group, prompt, ids, None, "teacher", "eos", 0) for ids in found]
+
+    def _ask_teacher(
+        self, tokens: TokenBatch, step: int, objective: Objective, observe_topk: int, at_ids_BTK: Tensor | None
+    ) -> TeacherSignal | None:
+        needs = objective.needs
+        if not (needs & TEACHER_NEEDS or observe_topk):
             return None
         if self.teacher is None:
             raise ValueError("the objective needs a teacher and there is none")
-        return self.teacher.score(tokens, max(topk_asked(objective), observe_topk))
+        query = TeacherQuery(
+            # for the metrics; free where the teacher's head runs anyway, and it does unless the policy is to run it
+            sampled=Need.TEACHER_FULL not in needs or observe_topk > 0,
+            topk=max(objective.teacher_topk, observe_topk),
+            at_ids_BTK=at_ids_BTK,
+            sample_seed=derived_seed(self.options.seed, "teacher", step) if Need.TEACHER_SAMPLE in needs else None,
+            full=Need.TEACHER_FULL in needs,
+        )
+        signal = self.teacher.score(tokens, query)
+        check_signal(signal, query, tokens, len(self.tokenizer))
+        return signal
 
     @torch.no_grad()
-    def _score_old(
-        self, tokens: TokenBatch, sampler_BT: Tensor, objective: Objective, observed: TeacherSignal | None
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """`log pi_old` of the sampled tokens and of the teacher's, as far as needed: a forward pass only if it must."""
-        needs = objective.needs
-        at_teacher_topk = Need.OLD_AT_TEACHER_TOPK in needs
-        recompute = Need.OLD_LOGPROBS in needs and self.options.recompute_old_logprobs
-        if not (recompute or at_teacher_topk):
-            return (sampler_BT if Need.OLD_LOGPROBS in needs else None), None
-        ids_BTK = None
-        if at_teacher_topk:
-            assert observed is not None and observed.topk_ids_BTK is not None
-            ids_BTK = observed.topk_ids_BTK[..., : objective.topk]
-        old_BT = torch.zeros_like(sampler_BT)
-        old_BTK = None if ids_BTK is None else torch.zeros(ids_BTK.shape, device=ids_BTK.device)
+    def _score_policy(self, tokens: TokenBatch, teacher: TeacherSignal | None = None, topk: int = 0) -> StudentScores:
+        """The policy as it stands, over the whole batch: a forward pass that only some objectives cost."""
+        shape, grids = tokens.mask_BT.shape, {}
         for rows in by_token_budget(tokens.length_B, self.options.max_tokens):
             part = tokens.select(rows)
             width = part.mask_BT.shape[1]
-            scores = self.policy(part, None if ids_BTK is None else ids_BTK[rows, :width])
-            old_BT[rows, :width] = scores.logprobs_BT
-            if old_BTK is not None:
-                old_BTK[rows, :width] = scores.at_teacher_topk_BTK
-        return (old_BT if recompute else sampler_BT), old_BTK
+            scores = self.policy(part, teacher.select(rows, width) if teacher else None, topk)
+            for name, values_BT in vars(scores).items():
+                if values_BT is not None:
+                    grid = grids.setdefault(name, values_BT.new_zeros(*shape, *values_BT.shape[2:]))
+                    grid[rows, :width] = values_BT
+        return StudentScores(**grids)
 
 
 def derived_seed(seed: int, purpose: str, step: int) -> int:

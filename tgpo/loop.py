@@ -54,7 +54,8 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[
         latest.update(record)
 
     def save(step: int) -> None:
-        checkpoint.save(files.checkpoints, step, parts.trainer.policy, parts.tokenizer, parts.trainer.optimizer)
+        trainer = parts.trainer
+        checkpoint.save(files.checkpoints, step, trainer.policy, parts.tokenizer, trainer.optimizer, trainer.objective)
         checkpoint.prune(files.checkpoints, options.train.keep_checkpoints)
 
     try:
@@ -116,6 +117,7 @@ def sampled(step: int, collected: Collected, count: int) -> Iterator[dict[str, A
             "reward": float(collected.reward_B[row]),
             "length": len(rollout.response_ids),
             "finish_reason": rollout.finish_reason,
+            "source": rollout.source,
         }
 
 

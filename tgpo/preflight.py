@@ -10,13 +10,18 @@ from typing import Any
 from tgpo.config import Request, RunOptions, first_line
 from tgpo.errors import RequestError
 from tgpo.models import load_tokenizer, resolve
-from tgpo.types import TEACHER_NEEDS
+from tgpo.types import TEACHER_NEEDS, Need
 
 
 def preflight(request: Request) -> None:
     """Runs every check, the cheap ones first."""
-    options = request.options
     check_objective(request)
+    check_demonstrations(request)
+    check_models(request)
+
+
+def check_models(request: Request) -> None:
+    options = request.options
     check_device(options.train.device)
     paths = {"student": options.student.path, "teacher": options.teacher.path}
     for role, path in paths.items():
@@ -38,6 +43,29 @@ def check_objective(request: Request) -> None:
         raise RequestError(
             f"rollout.group_size={options.rollout.group_size}: objective={objective_name(request)} compares the "
             "rollouts of a prompt with one another; use 2 or more"
+        )
+
+
+def check_demonstrations(request: Request) -> None:
+    """They are there or can be made, and each fits the cap."""
+    if Need.DEMONSTRATION not in request.objective.needs:
+        return
+    options, name = request.options, objective_name(request)
+    if options.demonstrations.path is None:
+        if options.teacher.path is None:
+            raise RequestError(
+                f"objective={name} learns from demonstrations and teacher=none was given; choose a teacher to write "
+                "them, or give demonstrations.path"
+            )
+        return
+
+    from tgpo.tasks.demonstrations import read
+
+    problem, longest = read(Path(options.demonstrations.path)).longest
+    if longest > options.rollout.max_response_length:
+        raise RequestError(
+            f"demonstrations.path={options.demonstrations.path}: the one of {problem} has {longest} tokens and "
+            f"rollout.max_response_length is {options.rollout.max_response_length}; raise it, or make them anew"
         )
 
 

@@ -10,15 +10,18 @@ import torch
 
 from tgpo import checkpoint
 from tgpo.config import Request
+from tgpo.demonstrate import demonstrate
 from tgpo.engine import Engine, EngineOptions
 from tgpo.interrupt import Interrupt
 from tgpo.loop import Parts, RunInterruptedError, rounds
-from tgpo.models import eos_ids, load_model, load_tokenizer
+from tgpo.models import eos_ids, load_model, load_tokenizer, pick_device
 from tgpo.policy import Policy
 from tgpo.provenance import provenance
 from tgpo.report.page import closing_lines, write_report
 from tgpo.rundir import RunDirectory
+from tgpo.tasks.demonstrations import Demonstrations, read
 from tgpo.trainer import Trainer
+from tgpo.types import Need
 
 DEFAULT_THREADS = torch.get_num_threads()  # before any job of a sweep has changed it
 
@@ -34,8 +37,9 @@ def run(request: Request, directory: Path, *, resume: bool) -> Path:
     step = checkpoint.step_of(from_checkpoint) if from_checkpoint else 0
     files.status("running", step)
     try:
+        shown = demonstrations(request, directory)  # can be long, and an interrupt ends it at once
         with Interrupt() as interrupt:
-            parts = build(request, from_checkpoint)
+            parts = build(request, from_checkpoint, shown)
             for step in rounds(parts, files, interrupt):
                 files.status("running", step)
         files.status("done", step)
@@ -52,7 +56,18 @@ def run(request: Request, directory: Path, *, resume: bool) -> Path:
     return report
 
 
-def build(request: Request, from_checkpoint: Path | None) -> Parts:
+def demonstrations(request: Request, directory: Path) -> Demonstrations | None:
+    """Those at `demonstrations.path`, or the run's own: made here when its objective asks for them."""
+    if Need.DEMONSTRATION not in request.objective.needs:
+        return None
+    if request.options.demonstrations.path is not None:
+        return read(Path(request.options.demonstrations.path))
+    torch.set_num_threads(request.options.train.threads or DEFAULT_THREADS)
+    demonstrate(request, directory / "demonstrations", print)
+    return read(directory / "demonstrations")
+
+
+def build(request: Request, from_checkpoint: Path | None, demonstrations: Demonstrations | None = None) -> Parts:
     """Loads the models and joins the parts. Nothing is loaded twice."""
     options = request.options
     torch.manual_seed(options.seed)
@@ -77,7 +92,8 @@ def build(request: Request, from_checkpoint: Path | None) -> Parts:
             train.max_logits,
             train.max_tokens_per_micro_batch,
         )
-    sampler = backend("rollout", rollout.backend).load(model, tokenizer, eos_ids(model, tokenizer), train.dtype)
+    ends = eos_ids(model, tokenizer)
+    sampler = backend("rollout", rollout.backend).load(model, tokenizer, ends, train.dtype)
     engine_options = EngineOptions(
         seed=options.seed,
         prompts_per_batch=rollout.prompts_per_batch,
@@ -85,11 +101,15 @@ def build(request: Request, from_checkpoint: Path | None) -> Parts:
         temperature=rollout.temperature,
         max_response_length=rollout.max_response_length,
         recompute_old_logprobs=rollout.old_logprobs == "recompute",
+        updates_per_batch=train.updates_per_batch,
         max_tokens=train.max_tokens_per_micro_batch,
+        eos_ids=ends,
     )
-    engine = Engine(request.task, sampler, policy, teacher, tokenizer, engine_options)
+    engine = Engine(request.task, sampler, policy, teacher, demonstrations, tokenizer, engine_options)
     trainer = Trainer(policy, request.objective, engine, train, options.metrics, options.seed)
-    done = checkpoint.restore(from_checkpoint, policy, trainer.optimizer) if from_checkpoint else 0
+    done = 0
+    if from_checkpoint:
+        done = checkpoint.restore(from_checkpoint, policy, trainer.optimizer, trainer.objective)
     sampler.sync(done)
     return Parts(request, tokenizer, sampler, trainer, done)
 
@@ -97,7 +117,3 @@ def build(request: Request, from_checkpoint: Path | None) -> Parts:
 def backend(package: str, name: str) -> Any:
     """`teacher.backend=hf` is `tgpo/teachers/hf.py`, loaded only when asked for."""
     return importlib.import_module(f"tgpo.{package}.{name}")
-
-
-def pick_device(name: str) -> torch.device:
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

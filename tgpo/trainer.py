@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from tgpo.metrics.gradients import ExactGroupGradients, GroupGradients, Sketched
 from tgpo.metrics.lengths import length_metrics, reward_metrics
 from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
-from tgpo.types import Credit
+from tgpo.types import Credit, Need
 
 Numbers = dict[str, float]
 Record = dict[str, float | str]
@@ -37,6 +37,7 @@ class Update:
     first: bool  # the policy is still the one that sampled
     observe_topk: int
     trained_tokens: float  # at least 1: what the logged means divide by
+    own_tokens: float  # the same, of the tokens the student sampled
 
 
 class Trainer:
@@ -70,29 +71,26 @@ class Trainer:
         updates = self._split(collected, credit, observe_topk)
         answers = [self._update(k, number, update) for number, update in enumerate(updates)]
         taken = [answer for answer in answers if answer is not None]
+        with torch.no_grad():
+            self.objective.observe(collected.batch)
         self.engine.rollout.sync(k)
         ended = time.perf_counter()
-
-        tokens = float(collected.batch.mask_BT.sum())
         record: Record = {
             "step": k,
             **means(taken),
             **credit.scalars,
-            **reward_metrics(collected.reward_B, collected.batch.group_B),
-            **length_metrics(collected.rollouts, collected.responses, collected.reward_B),
+            **behaviour(collected),
             "reward/verifier_timeouts": collected.verifier_timeouts,
+            **demonstrations(collected, self.objective),
             "train/lr": self._learning_rate(k),
             "train/skipped_updates": len(answers) - len(taken),
             **{f"time/{name}": seconds for name, seconds in collected.seconds.items()},
             "time/update": ended - update_started,
             "time/step": ended - started,
-            "throughput/response_tokens_per_second": tokens / collected.seconds["rollout"],
             "memory/peak_bytes": peak_memory(self.policy.device),
         }
         if is_due(k, self.metrics.gradient_variance_every):
             record["gradient/variance_method"] = self.metrics.gradient_variance_method
-        if collected.observed is not None:
-            record |= divergence_metrics(collected.batch.tokens, collected.sampler_logprobs_BT, collected.observed)
         return record, collected
 
     def _split(self, collected: Collected, credit: Credit, observe_topk: int) -> list[Update]:
@@ -103,7 +101,8 @@ class Trainer:
             mask_UT, weights_BT = credit.mask_BT[row_U], torch.zeros_like(credit.mask_BT)
             weights_BT[row_U] = token_weights(mask_UT, self.objective.reduction, batch.max_response_length)
             trained = max(float(mask_UT.sum()), 1.0)
-            updates.append(Update(collected, credit, row_U, weights_BT, not updates, observe_topk, trained))
+            own = max(float((mask_UT * ~batch.off_policy_B[row_U, None]).sum()), 1.0)
+            updates.append(Update(collected, credit, row_U, weights_BT, not updates, observe_topk, trained, own))
         return updates
 
     def _update(self, k: int, number: int, update: Update) -> Numbers | None:
@@ -150,8 +149,11 @@ class Trainer:
         batch = update.collected.batch.select(rows)
         width = batch.mask_BT.shape[1]
         credit, weights_BT = update.credit.select(rows, width), update.weights_BT[rows, :width]
-        asked_BTK = batch.teacher.topk_ids_BTK if batch.teacher else None
-        student = self.policy(batch.tokens, asked_BTK, own_topk=update.observe_topk)
+        student = self.policy(batch.tokens, batch.teacher, update.observe_topk, self.objective.divergence)
+        if Need.OLD_AT_TEACHER_TOPK in self.objective.needs and batch.old_at_teacher_topk_BTK is None:
+            # one update a batch: pi_old is the policy as it stands
+            assert student.at_teacher_topk_BTK is not None
+            batch = replace(batch, old_at_teacher_topk_BTK=student.at_teacher_topk_BTK.detach())
         answer = self.objective.loss(student, batch, credit)
         trained = update.trained_tokens
         loss = reduce(answer.loss_BT, weights_BT)
@@ -160,24 +162,52 @@ class Trainer:
         loss.backward()
 
         token_means = {"policy/entropy": student.entropy_BT.detach(), **answer.token_means}
+        own_means = {}
         if update.first:
             sampler_BT = update.collected.sampler_logprobs_BT[rows, :width]
-            token_means["policy/sampler_logprob_gap"] = (sampler_BT - student.logprobs_BT.detach()).abs()
+            own_means["policy/sampler_logprob_gap"] = (sampler_BT - student.logprobs_BT.detach()).abs()
         if update.observe_topk and update.collected.observed and student.topk_ids_BTK is not None:
             theirs_BTK = update.collected.observed.topk_ids_BTK
             assert theirs_BTK is not None
-            ours_BTK = student.topk_ids_BTK
             theirs_BTK = theirs_BTK[rows, :width, : update.observe_topk]
-            token_means["divergence/topk_overlap"] = topk_overlap(ours_BTK, theirs_BTK)
+            own_means["divergence/topk_overlap"] = topk_overlap(student.topk_ids_BTK, theirs_BTK)
+        own_BT = credit.mask_BT * ~batch.off_policy_B[:, None]
         return {
             "loss/total": loss.detach(),
             **{f"loss/{name}": reduce(term_BT, weights_BT) for name, term_BT in answer.terms.items()},
             **{name: (value_BT * credit.mask_BT).sum() / trained for name, value_BT in token_means.items()},
+            **{name: (value_BT * own_BT).sum() / update.own_tokens for name, value_BT in own_means.items()},
         }
 
     def _learning_rate(self, k: int) -> float:
         options = self.options
         return learning_rate(k, options.lr, options.warmup_steps, options.steps, options.lr_schedule)
+
+
+def behaviour(collected: Collected) -> Numbers:
+    """Of the responses the student sampled: rewards, lengths, divergence from the teacher. Empty without any."""
+    batch, rows = collected.batch, collected.own_B
+    if not len(rows):
+        return {}
+    own_BT = batch.mask_BT * ~batch.off_policy_B[:, None]
+    rollouts, responses = zip(*((collected.rollouts[i], collected.responses[i]) for i in rows.tolist()), strict=True)
+    numbers = {
+        **reward_metrics(collected.reward_B[rows], batch.group_B[rows]),
+        **length_metrics(rollouts, responses, collected.reward_B[rows]),
+        "throughput/response_tokens_per_second": float(own_BT.sum()) / collected.seconds["rollout"],
+    }
+    if collected.observed is not None and collected.observed.sampled_logprobs_BT is not None:
+        response_BT, sampler_BT = batch.tokens.response_BT, collected.sampler_logprobs_BT
+        numbers |= divergence_metrics(response_BT, own_BT, sampler_BT, collected.observed)
+    return numbers
+
+
+def demonstrations(collected: Collected, objective: Objective) -> Numbers:
+    """How many demonstrations the batch holds, and how many were asked for that do not exist."""
+    if Need.DEMONSTRATION not in objective.needs:
+        return {}
+    used = int(collected.batch.off_policy_B.sum())
+    return {"demonstrations/used": used, "demonstrations/missing": collected.missing_demonstrations}
 
 
 def is_due(k: int, every: int) -> bool:
