@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast check format models figures bench clean
+.PHONY: help setup run test test-fast check format models figures docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,12 @@ figures: $(VENV)/.setup ## the README's numbers and pictures: three objectives, 
 	@$(BIN)/python run.py -m experiment=first_look
 	@$(BIN)/python -m experiments.first_look
 
-bench: $(VENV)/.setup-bench ## seconds a step against TRL; writes benchmarks/results/
+bench: $(VENV)/.setup-bench ## seconds a step against TRL, and each objective against grpo; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks.step_time
+	@$(BIN)/python -m benchmarks.objective_cost
+
+docs: $(VENV)/.setup-dev ## the noise table of docs/objectives.md, computed
+	@$(BIN)/python -m experiments.enumerable
 
 clean: ## remove the environment and caches, not the runs
 	@rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

@@ -8,27 +8,19 @@ the same machine. Learning rates are too small to change what is generated, so t
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import re
 import statistics
 import tempfile
 import time
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from transformers import TrainerCallback
 from trl import DistillationConfig, DistillationTrainer, GRPOConfig, GRPOTrainer
 
-from tgpo.command import CONF
-from tgpo.config import check, run_directory
+from benchmarks.record import machine, write_results
+from tgpo.command import request_from
 from tgpo.models import load_model, load_tokenizer
-from tgpo.provenance import processor
 from tgpo.run import build
 from tgpo.tasks.verifier import verify_responses
 from tgpo.trainer import Trainer
@@ -37,26 +29,19 @@ PROMPTS, GROUP, CAP = 24, 8, 64
 LEARNING_RATE = 1e-7
 WARM_UP, COUNTED = 3, 10
 QUIET = ["metrics.gradient_variance_every=0", "metrics.divergence_every=0"]
-RESULTS = Path(__file__).parent / "results"
 
 
 def ours(objective: str, teacher: str, *overrides: str) -> Trainer:
     """The trainer that `python run.py` builds."""
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        config = compose(
-            "config",
-            [
-                f"objective={objective}",
-                f"teacher={teacher}",
-                f"rollout.prompts_per_batch={PROMPTS}",
-                f"rollout.group_size={GROUP}",
-                f"rollout.max_response_length={CAP}",
-                f"train.lr={LEARNING_RATE}",
-                "output_dir=unused",
-                *overrides,
-            ],
-        )
-    return build(check(config), None).trainer
+    shared = [
+        f"objective={objective}",
+        f"teacher={teacher}",
+        f"rollout.prompts_per_batch={PROMPTS}",
+        f"rollout.group_size={GROUP}",
+        f"rollout.max_response_length={CAP}",
+        f"train.lr={LEARNING_RATE}",
+    ]
+    return build(request_from([*shared, *overrides]), None).trainer
 
 
 def theirs(kind: str, folder: str, callback: TrainerCallback, trainer: Trainer) -> Any:
@@ -140,20 +125,14 @@ def compare(objective: str, kind: str, teacher: str) -> dict[str, Any]:
 
 def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.step_time", description=__doc__).parse_args()
-    OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
     comparisons = [compare("grpo", "GRPOTrainer", "none"), compare("rkl", "DistillationTrainer", "tiny")]
     record = {
         "work": f"{PROMPTS} prompts x {GROUP} rollouts x at most {CAP} tokens",
-        "machine": {"processor": processor(), "threads": torch.get_num_threads(), "system": platform.platform()},
+        "machine": machine(),
         "versions": {p: metadata.version(p) for p in ("torch", "transformers", "trl")},
         "comparisons": comparisons,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "step_time.json").write_text(json.dumps(record, indent=1) + "\n")
-    readme = Path(__file__).parent / "README.md"
-    rows = re.compile(r"(?<=<!-- table -->\n).*(?=<!-- /table -->)", re.S)
-    readme.write_text(rows.sub(lambda _: table(record), readme.read_text()))
-    print(table(record))
+    write_results("step_time", record, table(record))
 
 
 def table(record: dict[str, Any]) -> str:

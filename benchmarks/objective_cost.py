@@ -1,0 +1,152 @@
+"""What an objective costs beyond `grpo` and beyond its teacher's forward pass: `make bench`.
+
+One process, one batch shape, untrained models whose responses all run to the cap, so that the work is the same. In
+each round every objective takes one step, in an order that rotates; a ratio is (step - teacher's forward) of the
+objective over grpo's step of the same round. The teacher's forward, head included, is timed beside them on the same
+batch, because for a whole-vocabulary objective its head runs inside the update.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers.utils import logging
+
+from benchmarks.record import machine, write_results
+from tgpo.command import request_from
+from tgpo.models import load_tokenizer
+from tgpo.run import build
+from tgpo.tasks.demonstrations import Demonstrations
+from tgpo.trainer import Trainer
+from tgpo.types import TEACHER_NEEDS, TeacherQuery, TokenBatch
+
+# hidden width, vocabulary: the shipped models' shape, and one whose head is the greater part of it
+SHAPES = {"101": (128, 101), "32,000": (512, 32_000)}
+OBJECTIVES = [
+    "grpo", "constant_bonus", "tgpo_adv", "tgpo", "tgpo target=topk topk=20", "tgpo target=sample", "kdrl", "rkl",
+    "rkl estimator=topk_loss", "rkl estimator=centered", "fkl", "fkl topk=20", "gkd", "sft", "luffy",
+]  # fmt: skip
+PROMPTS, GROUP, CAP = 4, 8, 32
+WARM_UP, COUNTED = 1, 5
+
+
+def save_model(folder: Path, hidden: int, vocabulary: int, seed: int) -> None:
+    """An untrained model with the tiny tokenizer, filled up to the vocabulary."""
+    tokenizer = load_tokenizer("tiny:teacher")
+    tokenizer.add_tokens([f"<unused{i}>" for i in range(vocabulary - len(tokenizer))])
+    torch.manual_seed(seed)
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=vocabulary, hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=4,
+            num_attention_heads=4, num_key_value_heads=2, head_dim=hidden // 4, tie_word_embeddings=False,
+            bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        )
+    )  # fmt: skip
+    with torch.no_grad():
+        model.lm_head.weight[tokenizer.eos_token_id] = 0  # no likelier than any other: the cap ends the responses
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def trainer_for(objective: str, folder: Path) -> Trainer:
+    name, *options = objective.split()
+    request = request_from(
+        [
+            f"objective={name}",
+            *(f"objective.{option}" for option in options),
+            f"student.path={folder / 'student'}",
+            f"teacher.path={folder / 'teacher'}",
+            f"rollout.prompts_per_batch={PROMPTS}",
+            f"rollout.group_size={GROUP}",
+            f"rollout.max_response_length={CAP}",
+            "train.lr=1e-9",
+            "metrics.gradient_variance_every=0",
+            "metrics.divergence_every=0",
+        ]
+    )
+    steps = range(1, WARM_UP + COUNTED + 1)
+    problems = [p for k in steps for p in request.task.train_problems(0, k, PROMPTS)]
+    shown = Demonstrations({p.id: [(*range(9, 9 + CAP - 1), 1)] * GROUP for p in problems})
+    return build(request, None, shown).trainer
+
+
+def measure(shape: str, folder: Path) -> list[dict[str, Any]]:
+    """A row an objective: seconds a step, the teacher's forward within it, and the rest as a ratio to grpo's step."""
+    save_model(folder / "student", *SHAPES[shape], seed=0)
+    save_model(folder / "teacher", *SHAPES[shape], seed=1)
+    trainers = {objective: trainer_for(objective, folder) for objective in OBJECTIVES}
+    steps: dict[str, list[float]] = {objective: [] for objective in OBJECTIVES}
+    forwards: list[float] = []
+    for k in range(1, WARM_UP + COUNTED + 1):
+        first = k % len(OBJECTIVES)
+        for objective in OBJECTIVES[first:] + OBJECTIVES[:first]:
+            started = time.perf_counter()
+            _, collected = trainers[objective].step(k)
+            steps[objective].append(time.perf_counter() - started)
+            if objective == "grpo":
+                forwards.append(teacher_forward(trainers["rkl"], collected.batch.tokens))
+    return [row(shape, trainers[name], name, steps[name], forwards, steps["grpo"]) for name in OBJECTIVES]
+
+
+def teacher_forward(trainer: Trainer, tokens: TokenBatch) -> float:
+    assert trainer.engine.teacher is not None
+    started = time.perf_counter()
+    trainer.engine.teacher.score(tokens, TeacherQuery())
+    return time.perf_counter() - started
+
+
+def row(
+    shape: str, trainer: Trainer, name: str, steps: list[float], forwards: list[float], grpo: list[float]
+) -> dict[str, Any]:
+    asks = bool(trainer.objective.needs & TEACHER_NEEDS)
+    ratios = [(s - f * asks) / g for s, f, g in zip(steps, forwards, grpo, strict=True)][WARM_UP:]
+    return {
+        "vocabulary": shape,
+        "objective": name,
+        "seconds_a_step": statistics.median(steps[WARM_UP:]),
+        "teacher_forward": statistics.median(forwards[WARM_UP:]) if asks else 0.0,
+        "rest_over_grpo": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+    }
+
+
+def main() -> None:
+    argparse.ArgumentParser(prog="python -m benchmarks.objective_cost", description=__doc__).parse_args()
+    logging.disable_progress_bar()
+    rows = []
+    for shape in SHAPES:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += measure(shape, Path(folder))
+    record = {
+        "work": f"{PROMPTS} prompts x {GROUP} responses x {CAP} tokens, {COUNTED} rounds after {WARM_UP} of warm-up",
+        "shapes": {name: {"hidden": h, "vocabulary": v} for name, (h, v) in SHAPES.items()},
+        "machine": machine(),
+        "versions": {p: metadata.version(p) for p in ("torch", "transformers")},
+        "rows": rows,
+    }
+    write_results("objective_cost", record, table(record))
+
+
+def table(record: dict[str, Any]) -> str:
+    """The README's rows, from the JSON."""
+    lines = [
+        "| objective | vocabulary | step | of it, teacher | the rest / grpo, median [min, max] |",
+        "| --- " * 5 + "|",
+    ]
+    for row in record["rows"]:
+        ratio = row["rest_over_grpo"]
+        spread = f"{ratio['median']:.2f} [{ratio['min']:.2f}, {ratio['max']:.2f}]"
+        seconds = f"{row['seconds_a_step']:.2f} | {row['teacher_forward']:.2f}"
+        lines.append(f"| `{row['objective']}` | {row['vocabulary']} | {seconds} | {spread} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Where a benchmark's numbers go: its JSON, and its table in the README."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tgpo.provenance import processor
+
+HERE = Path(__file__).parent
+
+
+def machine() -> dict[str, Any]:
+    return {"processor": processor(), "threads": torch.get_num_threads(), "system": platform.platform()}
+
+
+def write_results(name: str, record: dict[str, Any], table: str) -> None:
+    """`results/NAME.json`, and the rows between `<!-- NAME -->` and `<!-- /NAME -->` of the README."""
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    readme = HERE / "README.md"
+    rows = re.compile(rf"(?<=<!-- {name} -->\n).*(?=<!-- /{name} -->)", re.S)
+    readme.write_text(rows.sub(lambda _: table, readme.read_text()))
+    print(table)
