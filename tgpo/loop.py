@@ -11,6 +11,7 @@ from typing import Any
 from tgpo import checkpoint
 from tgpo.config import Request
 from tgpo.engine import Collected, derived_seed
+from tgpo.errors import StoppedError
 from tgpo.evaluation.accuracy import evaluate
 from tgpo.interrupt import Interrupt
 from tgpo.metrics.terminal import View, open_view
@@ -25,7 +26,7 @@ class RunInterruptedError(Exception):
     """The run was asked to stop and left a checkpoint: exit code 130."""
 
 
-class RunUnstableError(Exception):
+class RunUnstableError(StoppedError):
     """Too many steps in a row had a loss or gradient that is not finite; there is a checkpoint."""
 
 
@@ -64,7 +65,11 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[
             if parts.done == 0:
                 assess(0)
             for step in range(parts.done + 1, steps + 1):
-                record, collected = parts.trainer.step(step)
+                try:
+                    record, collected = parts.trainer.step(step)
+                except StoppedError:
+                    save(step - 1)  # the policy is still that of the step before
+                    raise
                 writer.write({"kind": "train", **record})
                 latest.update(record)
                 if step == 1 or step % options.metrics.rollout_samples_every == 0:

@@ -16,6 +16,7 @@ from tgpo.types import TEACHER_NEEDS, Need
 def preflight(request: Request) -> None:
     """Runs every check, the cheap ones first."""
     check_objective(request)
+    check_backends(request)
     check_demonstrations(request)
     check_models(request)
 
@@ -23,12 +24,17 @@ def preflight(request: Request) -> None:
 def check_models(request: Request) -> None:
     options = request.options
     check_device(options.train.device)
-    paths = {"student": options.student.path, "teacher": options.teacher.path}
-    for role, path in paths.items():
+    local_teacher = None if options.teacher.backend == "server" else options.teacher.path
+    for role, path in {"student": options.student.path, "teacher": local_teacher}.items():
         if path is not None:
             check_files(f"{role}.path", path)
     tokenizer = load_tokenizer(options.student.path)
-    check_tokenizers(options, tokenizer)
+    if options.teacher.path is not None and options.teacher.backend == "server":
+        from tgpo.teachers.server import check_servers
+
+        check_servers(options.teacher.path, options.server, tokenizer, longest_sequence(request, tokenizer))
+    elif options.teacher.path is not None:
+        check_tokenizers(options, tokenizer)
     check_lengths(request, tokenizer)
 
 
@@ -43,6 +49,27 @@ def check_objective(request: Request) -> None:
         raise RequestError(
             f"rollout.group_size={options.rollout.group_size}: objective={objective_name(request)} compares the "
             "rollouts of a prompt with one another; use 2 or more"
+        )
+
+
+def check_backends(request: Request) -> None:
+    """What runs the rollouts and the teacher is installed, and the teacher's can answer what the objective asks."""
+    from tgpo.vllm import check_installed
+
+    options = request.options
+    if options.rollout.backend == "vllm":
+        check_installed("rollout=vllm")
+    if options.teacher.path is None or options.teacher.backend == "hf":
+        return
+    if options.teacher.backend == "vllm":
+        check_installed("teacher.backend=vllm")
+
+    from tgpo.teachers.base import PROMPT_LOGPROBS
+
+    if beyond := sorted(request.objective.needs & TEACHER_NEEDS - PROMPT_LOGPROBS):
+        raise RequestError(
+            f"objective={objective_name(request)} asks for {beyond[0]}, and prompt log-probabilities are all that "
+            f"teacher.backend={options.teacher.backend} gives; use teacher.backend=hf"
         )
 
 
@@ -126,8 +153,7 @@ def cached_snapshot(path: str) -> Path | None:
 
 def check_tokenizers(options: RunOptions, student: Any) -> None:
     """Student and teacher read the same ids as the same strings, and end a response with the same one."""
-    if options.teacher.path is None:
-        return
+    assert options.teacher.path is not None
     teacher = load_tokenizer(options.teacher.path)
     for index, (ours, theirs) in enumerate(zip_longest(id_strings(student), id_strings(teacher))):
         if ours != theirs:
@@ -151,15 +177,19 @@ def check_lengths(request: Request, tokenizer: Any) -> None:
     """Prompt and response fit the model, measured on the held-out problems; its vocabulary holds the tokenizer's."""
     from transformers import AutoConfig
 
-    from tgpo.rollout.base import encode_prompts
-
     options = request.options
     if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
         raise RequestError(f"student.path={options.student.path}: its tokenizer needs an EOS token and a chat template")
     if options.metrics.topk > len(tokenizer):
         raise RequestError(f"metrics.topk={options.metrics.topk}: the vocabulary has {len(tokenizer)} tokens")
-    longest = max(map(len, encode_prompts(tokenizer, request.task.eval_problems())))
-    for key, path in (("student.path", options.student.path), ("teacher.path", options.teacher.path)):
+    cap = max(options.rollout.max_response_length, options.eval.max_response_length)
+    longest = longest_sequence(request, tokenizer)
+    if options.vllm.max_model_len is not None and options.vllm.max_model_len <= longest:
+        raise RequestError(
+            f"vllm.max_model_len={options.vllm.max_model_len}: the run needs {longest + 1}; or leave it null"
+        )
+    local_teacher = None if options.teacher.backend == "server" else options.teacher.path
+    for key, path in (("student.path", options.student.path), ("teacher.path", local_teacher)):
         if path is None:
             continue
         try:
@@ -167,13 +197,21 @@ def check_lengths(request: Request, tokenizer: Any) -> None:
         except (OSError, ValueError) as error:
             raise RequestError(f"{key}={path}: {first_line(error)}") from error
         room = getattr(config, "max_position_embeddings", None)
-        cap = max(options.rollout.max_response_length, options.eval.max_response_length)
-        if room is not None and longest + cap > room:
+        if room is not None and longest > room:
             raise RequestError(
-                f"rollout.max_response_length={cap} and prompts of {longest} tokens exceed the {room} positions of "
-                f"{key}={path}; use at most {room - longest}"
+                f"rollout.max_response_length={cap} and prompts of {longest - cap} tokens exceed the {room} positions "
+                f"of {key}={path}; use at most {room - longest + cap}"
             )
         if config.vocab_size < len(tokenizer):
             raise RequestError(
                 f"{key}={path}: its head has {config.vocab_size} columns for {len(tokenizer)} tokens of the tokenizer"
             )
+
+
+def longest_sequence(request: Request, tokenizer: Any) -> int:
+    """Tokens of the longest held-out prompt and the longest response there may be."""
+    from tgpo.rollout.base import encode_prompts
+
+    options = request.options
+    prompt = max(map(len, encode_prompts(tokenizer, request.task.eval_problems())))
+    return prompt + max(options.rollout.max_response_length, options.eval.max_response_length)

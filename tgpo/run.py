@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,13 @@ from tgpo.interrupt import Interrupt
 from tgpo.loop import Parts, RunInterruptedError, rounds
 from tgpo.models import eos_ids, load_model, load_tokenizer, pick_device
 from tgpo.policy import Policy
+from tgpo.preflight import longest_sequence
 from tgpo.provenance import provenance
 from tgpo.report.page import closing_lines, write_report
+from tgpo.rollout.base import RolloutEngine
 from tgpo.rundir import RunDirectory
 from tgpo.tasks.demonstrations import Demonstrations, read
+from tgpo.teachers.base import Teacher
 from tgpo.trainer import Trainer
 from tgpo.types import Need
 
@@ -83,17 +85,10 @@ def build(request: Request, from_checkpoint: Path | None, demonstrations: Demons
     model = load_model(student_path, "float32", device)
     policy = Policy(model, len(tokenizer), train.max_logits, train.dtype)
     teacher = None
+    ends, longest = eos_ids(model, tokenizer), longest_sequence(request, tokenizer)
+    sampler = load_rollout(request, student_path, model, tokenizer, ends, longest)
     if options.teacher.path is not None:
-        teacher = backend("teachers", options.teacher.backend).load(
-            options.teacher.path,
-            train.dtype,
-            device,
-            len(tokenizer),
-            train.max_logits,
-            train.max_tokens_per_micro_batch,
-        )
-    ends = eos_ids(model, tokenizer)
-    sampler = backend("rollout", rollout.backend).load(model, tokenizer, ends, train.dtype)
+        teacher = load_teacher(request, device, len(tokenizer), longest)
     engine_options = EngineOptions(
         seed=options.seed,
         prompts_per_batch=rollout.prompts_per_batch,
@@ -101,6 +96,7 @@ def build(request: Request, from_checkpoint: Path | None, demonstrations: Demons
         temperature=rollout.temperature,
         max_response_length=rollout.max_response_length,
         recompute_old_logprobs=rollout.old_logprobs == "recompute",
+        importance_cap=rollout.importance_cap,
         updates_per_batch=train.updates_per_batch,
         max_tokens=train.max_tokens_per_micro_batch,
         eos_ids=ends,
@@ -114,6 +110,34 @@ def build(request: Request, from_checkpoint: Path | None, demonstrations: Demons
     return Parts(request, tokenizer, sampler, trainer, done)
 
 
-def backend(package: str, name: str) -> Any:
-    """`teacher.backend=hf` is `tgpo/teachers/hf.py`, loaded only when asked for."""
-    return importlib.import_module(f"tgpo.{package}.{name}")
+def load_rollout(
+    request: Request, path: str, model: Any, tokenizer: Any, ends: tuple[int, ...], longest: int
+) -> RolloutEngine:
+    """`rollout.backend=hf` is `tgpo/rollout/hf.py`, imported only when asked for."""
+    options, dtype = request.options, request.options.train.dtype
+    if options.rollout.backend == "hf":
+        from tgpo.rollout import hf
+
+        return hf.load(model, tokenizer, ends, dtype)
+    from tgpo.rollout import vllm
+
+    probe = request.task.eval_problems()[:4]
+    return vllm.load(path, model, tokenizer, ends, dtype, longest, options.vllm, probe)
+
+
+def load_teacher(request: Request, device: torch.device, vocabulary: int, longest: int) -> Teacher:
+    """`teacher.backend=hf` is `tgpo/teachers/hf.py`, imported only when asked for."""
+    options, train, path = request.options, request.options.train, request.options.teacher.path
+    assert path is not None
+    if options.teacher.backend == "hf":
+        from tgpo.teachers import hf
+
+        return hf.load(path, train.dtype, device, vocabulary, train.max_logits, train.max_tokens_per_micro_batch)
+    if options.teacher.backend == "vllm":
+        from tgpo.teachers import vllm
+
+        topk = max(request.objective.teacher_topk, options.metrics.topk)
+        return vllm.load(path, train.dtype, vocabulary, longest, min(topk, vocabulary), options.vllm)
+    from tgpo.teachers import server
+
+    return server.load(path, options.server)

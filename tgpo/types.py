@@ -98,6 +98,15 @@ class TokenBatch:
         """Tokens of each sequence, prompt and response, without padding."""
         return self.prompt_mask_BP.sum(1) + self.mask_BT.sum(1)
 
+    def sequences(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Each prompt's and each response's ids, without padding."""
+        grids = (self.prompt_BP, self.prompt_mask_BP, self.response_BT, self.mask_BT)
+        rows = zip(*(grid.tolist() for grid in grids), strict=True)
+        return [
+            (tuple(i for i, m in zip(p, pm, strict=True) if m), tuple(i for i, m in zip(r, rm, strict=True) if m))
+            for p, pm, r, rm in rows
+        ]
+
     def select(self, rows: Tensor) -> TokenBatch:
         """Those rows, without the columns that are padding in all of them."""
         prompt_mask_BP, mask_BT = self.prompt_mask_BP[rows], self.mask_BT[rows]
@@ -182,6 +191,7 @@ class ScoredBatch:
     off_policy_B: Tensor
     reward_B: Tensor | None = None
     old_logprobs_BT: Tensor | None = None
+    importance_BT: Tensor | None = None  # what a policy gradient of a token weighs; None for 1
     old_at_teacher_topk_BTK: Tensor | None = None
     old_topk_logprobs_BTK: Tensor | None = None
     teacher: TeacherSignal | None = None
@@ -199,6 +209,7 @@ class ScoredBatch:
         per_row = {"group_B": self.group_B, "off_policy_B": self.off_policy_B, "reward_B": self.reward_B}
         per_token = {
             "old_logprobs_BT": self.old_logprobs_BT,
+            "importance_BT": self.importance_BT,
             "old_at_teacher_topk_BTK": self.old_at_teacher_topk_BTK,
             "old_topk_logprobs_BTK": self.old_topk_logprobs_BTK,
         }

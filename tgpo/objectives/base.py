@@ -12,6 +12,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
+from torch import Tensor
 
 from tgpo.functional.policy_gradient import clipped_surrogate
 from tgpo.types import STRICT, Credit, Mix, Need, Reduction, RowDivergence, ScoredBatch, StudentScores, TokenLoss
@@ -97,6 +98,11 @@ class Plain:
             raise ValueError(f"{type(self).__name__} has no controller to put {sorted(state)} back into")
 
 
+def weighed(advantage_BT: Tensor, batch: ScoredBatch) -> Tensor:
+    """The advantage times what the token's policy gradient weighs (`rollout.importance_cap`)."""
+    return advantage_BT if batch.importance_BT is None else advantage_BT * batch.importance_BT
+
+
 def fill(given: ArgsKwargs, defaults: Mapping[str, Any]) -> ArgsKwargs:
     """For a `before` validator: options left out or null take `defaults`, which depend on another option."""
     options = dict(given.kwargs or {})
@@ -118,8 +124,9 @@ class PolicyGradient(Plain):
     def surrogate(self, student: StudentScores, batch: ScoredBatch, credit: Credit, term: str) -> TokenLoss:
         """The clipped surrogate of `credit.advantage_BT`, logged as the loss's `term`."""
         assert batch.old_logprobs_BT is not None and credit.advantage_BT is not None
+        advantage_BT = weighed(credit.advantage_BT, batch)
         surrogate = clipped_surrogate(
-            student.logprobs_BT, batch.old_logprobs_BT, credit.advantage_BT, self.clip_low, self.clip_high
+            student.logprobs_BT, batch.old_logprobs_BT, advantage_BT, self.clip_low, self.clip_high
         )
         means = {"policy/clip_fraction": surrogate.clipped_BT}
         return TokenLoss(surrogate.loss_BT, terms={term: surrogate.loss_BT.detach()}, token_means=means)

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from tgpo.functional.advantage import group_advantage
 from tgpo.functional.policy_gradient import shaped_probability
-from tgpo.objectives.base import Plain
+from tgpo.objectives.base import Plain, weighed
 from tgpo.types import STRICT, Credit, Mix, Need, Reduction, ScoredBatch, StudentScores, TokenLoss
 
 
@@ -53,7 +53,7 @@ class LUFFY(Plain):
         ratio_BT = torch.exp(student.logprobs_BT - batch.old_logprobs_BT)
         shaped_BT = shaped_probability(student.logprobs_BT, self.gamma)
         demonstrated_B1 = batch.off_policy_B[:, None]
-        loss_BT = -credit.advantage_BT * torch.where(demonstrated_B1, shaped_BT, ratio_BT)
+        loss_BT = -weighed(credit.advantage_BT, batch) * torch.where(demonstrated_B1, shaped_BT, ratio_BT)
         return TokenLoss(
             loss_BT,
             terms={

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from tgpo.errors import RequestError
-from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch
+from tgpo.functional.sequence import scatter
+from tgpo.types import Need, TeacherQuery, TeacherSignal, TokenBatch
 
+# What vLLM's prompt log-probabilities can answer: the tokens themselves, and the best ones.
+PROMPT_LOGPROBS = frozenset({Need.TEACHER_SAMPLED, Need.TEACHER_TOPK, Need.OLD_AT_TEACHER_TOPK})
 # A float32 log-softmax over 150,000 tokens sums to 1 within 1e-5; one taken in bfloat16 is off by 1e-2.
 TOTAL_TOLERANCE = 1e-3
 
@@ -20,6 +24,32 @@ class Teacher(Protocol):
     def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
         """Whatever `query` asks."""
         ...
+
+
+class Answer(NamedTuple):
+    """Of one response, token by token: its log-probabilities, and the best tokens in order."""
+
+    logprobs: Sequence[float]
+    topk_ids: Sequence[Sequence[int]]
+    topk_logprobs: Sequence[Sequence[float]]
+
+
+def signal_of(answers: Sequence[Answer], tokens: TokenBatch, topk: int) -> TeacherSignal:
+    """Answers that came as lists, on the grid of the batch."""
+    device, picked = tokens.mask_BT.device, tokens.mask_BT > 0
+
+    def grid(values: list[Any], dtype: torch.dtype) -> Tensor:
+        found = torch.tensor(values, dtype=dtype, device=device)
+        if len(found) != int(picked.sum()):
+            raise RequestError(f"the teacher answered for {len(found)} of {int(picked.sum())} tokens")
+        return scatter(found, tokens.mask_BT)
+
+    sampled_BT = grid([x for answer in answers for x in answer.logprobs], torch.float32)
+    if not topk:
+        return TeacherSignal(sampled_BT)
+    ids_BTK = grid([ids for answer in answers for ids in answer.topk_ids], torch.long)
+    best_BTK = grid([best for answer in answers for best in answer.topk_logprobs], torch.float32)
+    return TeacherSignal(sampled_BT, ids_BTK, best_BTK)
 
 
 def check_signal(signal: TeacherSignal, query: TeacherQuery, tokens: TokenBatch, vocabulary: int) -> None:

@@ -1,0 +1,151 @@
+"""A teacher behind vLLM's OpenAI-compatible server, one or several of them: prompt log-probabilities over HTTP.
+
+Requests are spread over the servers and sent side by side. One that fails is sent again, to the next server, after a
+pause that grows; when patience is over the run stops with a checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from typing import Any
+
+import httpx
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from tgpo.config import ServerOptions
+from tgpo.errors import RequestError, StoppedError
+from tgpo.teachers.base import Answer, signal_of
+from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch
+
+LONGEST_PAUSE = 20.0  # seconds between two tries
+IDS_AT_ONCE = 1_000  # of the vocabulary's comparison
+
+
+class AnswerError(Exception):
+    """The server answered, and not what was asked."""
+
+
+class ServerTeacher:
+    """The `server` teacher backend; `model` is the name it is served under."""
+
+    def __init__(self, model: str, options: ServerOptions) -> None:
+        self.model, self.options = model, options
+        self.client = httpx.Client(timeout=options.timeout, headers=credentials(options), trust_env=False)
+
+    def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
+        sequences = tokens.sequences()
+        with ThreadPoolExecutor(self.options.concurrency) as pool:
+            answers = list(pool.map(self._answer, range(len(sequences)), sequences, repeat(query.topk)))
+        return signal_of(answers, tokens, query.topk)
+
+    def _answer(self, number: int, sequence: tuple[tuple[int, ...], tuple[int, ...]], topk: int) -> Answer:
+        prompt, response = sequence
+        body = {
+            "model": self.model,
+            "prompt": [*prompt, *response],
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "prompt_logprobs": topk,
+        }
+        tries = Retrying(
+            stop=stop_after_delay(self.options.patience),
+            wait=wait_exponential_jitter(initial=0.5, max=LONGEST_PAUSE),
+            retry=retry_if_exception_type((httpx.TransportError, httpx.HTTPStatusError, AnswerError)),
+        )
+        try:
+            for attempt in tries:
+                with attempt:
+                    urls = self.options.urls
+                    url = urls[(number + attempt.retry_state.attempt_number - 1) % len(urls)]
+                    found = self.client.post(f"{url}/v1/completions", json=body)
+                    if 400 <= found.status_code < 500:
+                        raise RequestError(f"the teacher's server refused: {complaint(found)}")
+                    found.raise_for_status()
+                    return answer(found, len(prompt), len(response), topk)
+        except RetryError as error:
+            last = error.last_attempt.exception()
+            raise StoppedError(
+                f"the teacher's server gave no answer for {self.options.patience:.0f} s ({describe(last)})"
+            ) from last
+        raise AssertionError("unreachable: a try ends in an answer or in an error")
+
+
+def answer(found: httpx.Response, prompt: int, response: int, topk: int) -> Answer:
+    """One position after another `{token id: {logprob, rank}}`, the token itself and the best; the first is null."""
+    try:
+        positions = found.json()["choices"][0]["prompt_logprobs"][prompt:]
+        entries = [list(position.items()) for position in positions]
+        sampled = [at[0][1]["logprob"] for at in entries]
+        best = [sorted((e["rank"], int(token), e["logprob"]) for token, e in at if e["rank"] <= topk) for at in entries]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise AnswerError(f"no log-probabilities in its answer: {found.text[:80]!r}") from error
+    if len(entries) != response or any(len(at) < topk for at in best):
+        raise AnswerError(f"{len(entries)} positions of {response}, or fewer than {topk} tokens at one")
+    return Answer(
+        sampled, [[i for _, i, _ in at[:topk]] for at in best], [[value for _, _, value in at[:topk]] for at in best]
+    )
+
+
+def check_servers(model: str, options: ServerOptions, tokenizer: Any, longest: int) -> None:
+    """Each server is up, serves that model, has room for the longest sequence, and means the same by every id."""
+    if not options.urls:
+        raise RequestError("teacher.backend=server needs server.urls=[http://HOST:PORT], one or several")
+    with httpx.Client(timeout=options.timeout, headers=credentials(options), trust_env=False) as client:
+        for url in options.urls:
+            try:
+                check_server(client, url, model, tokenizer, longest)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise RequestError(f"server.urls: {public(url)} does not answer ({describe(error)})") from error
+            except (ValueError, KeyError, TypeError, IndexError) as error:
+                raise RequestError(f"server.urls: {public(url)} is no vLLM server ({describe(error)})") from error
+
+
+def check_server(client: httpx.Client, url: str, model: str, tokenizer: Any, longest: int) -> None:
+    client.get(f"{url}/health").raise_for_status()
+    served = client.get(f"{url}/v1/models").raise_for_status().json()["data"]
+    names = [name for card in served for name in (card["id"], card.get("root"))]
+    if model not in names:
+        raise RequestError(f"server.urls: {public(url)} serves {names[0]}, and teacher.path is {model}")
+    room = next(card["max_model_len"] for card in served if model in (card["id"], card.get("root")))
+    if room is not None and longest > room:
+        raise RequestError(f"server.urls: {public(url)} takes {room} tokens and the run needs {longest}; raise its cap")
+    for first in range(0, len(tokenizer), IDS_AT_ONCE):
+        ids = list(range(first, min(first + IDS_AT_ONCE, len(tokenizer))))
+        body = {"model": model, "tokens": ids}
+        theirs = client.post(f"{url}/detokenize", json=body).raise_for_status().json()["prompt"]
+        if theirs != tokenizer.decode(ids):
+            raise RequestError(
+                f"server.urls: {public(url)} has another tokenizer than the student, among ids {first} to {ids[-1]}; "
+                "choose a teacher of the student's family"
+            )
+
+
+def credentials(options: ServerOptions) -> dict[str, str]:
+    """From the environment: a key has no place in a configuration."""
+    key = os.environ.get(options.key_variable)
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def public(url: str) -> str:
+    """Without a user name or a password."""
+    return str(httpx.URL(url).copy_with(userinfo=b""))
+
+
+def complaint(found: httpx.Response) -> str:
+    try:
+        return str(found.json()["error"]["message"]).splitlines()[0]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return f"status {found.status_code}"
+
+
+def describe(error: BaseException | None) -> str:
+    if isinstance(error, httpx.HTTPStatusError):  # its own text has the address, credentials and all
+        return f"status {error.response.status_code}"
+    return f"{type(error).__name__}: {error}" if error else "no reason"
+
+
+def load(model: str, options: ServerOptions) -> ServerTeacher:
+    """Called by the run for `teacher.backend=server`."""
+    return ServerTeacher(model, options)
