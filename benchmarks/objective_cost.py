@@ -74,7 +74,7 @@ def trainer_for(objective: str, folder: Path) -> Trainer:
     )
     steps = range(1, WARM_UP + COUNTED + 1)
     problems = [p for k in steps for p in request.task.train_problems(0, k, PROMPTS)]
-    shown = Demonstrations({p.id: [(*range(9, 9 + CAP - 1), 1)] * GROUP for p in problems})
+    shown = Demonstrations({(p.id, p.prompt): [(*range(9, 9 + CAP - 1), 1)] * GROUP for p in problems})
     return build(request, None, shown).trainer
 
 

@@ -27,5 +27,5 @@ def textbook(request: Request) -> Demonstrations:
         for problem in request.task.train_problems(0, step, 4):
             ids = (*tokenizer(teacher_style(problem.prompt)).input_ids, tokenizer.eos_token_id)
             if len(ids) <= request.options.rollout.max_response_length:
-                by_problem[problem.id] = [ids] * 4
+                by_problem[problem.id, problem.prompt] = [ids] * 4
     return Demonstrations(by_problem)

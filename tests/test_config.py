@@ -77,6 +77,12 @@ def test_every_key_is_documented_where_it_is_defined():
         (["objective.mismatch_budget=0.1"], "weighting: adaptive"),
         (["objective=grpo", "objective.variant=dapoo"], "objective.variant=dapoo"),
         (["demonstrations.attempts=0"], "demonstrations.attempts=0"),
+        (["server.urls=[localhost]"], "each is http://HOST:PORT"),
+        (["server.urls=['http://h:PORT']"], "each is http://HOST:PORT"),
+        (["rollout.importance_cap=2"], "set old_logprobs=recompute"),
+        (["rollout.importance_cap=2", "rollout.old_logprobs=recompute", "rollout.temperature=0.7"], "temperature=1"),
+        (["objective.weighting=adaptive", "objective.gate=false"], "needs gate: true, a mismatch_budget, or both"),
+        (["vllm.rollout_memory=1.5"], "vllm.rollout_memory=1.5"),
         (["objective=tgpo", "objective.target=topk"], "2 or more for target: topk"),
     ],
 )

@@ -13,6 +13,10 @@ from tgpo.config import check
 from tgpo.errors import RequestError
 from tgpo.models import TINY_ROOT, load_model, resolve
 from tgpo.preflight import preflight
+from tgpo.tasks.arithmetic import Arithmetic
+from tgpo.tasks.demonstrations import write
+from tgpo.tiny.solutions import teacher_style
+from tgpo.types import Rollout
 
 
 def refused(*overrides: str) -> str:
@@ -119,3 +123,34 @@ def test_a_shard_that_is_missing(copied):
 
 def test_more_of_the_top_than_there_are_tokens():
     assert "the vocabulary has 101 tokens" in refused("metrics.topk=500")
+
+
+def test_demonstrations_that_fill_the_group():
+    assert "with no rollout beside them" in refused("objective=luffy", "objective.demonstrations=8")
+
+
+def test_a_server_does_not_write_demonstrations():
+    message = refused("objective=sft", "teacher.backend=server", "server.urls=['http://127.0.0.1:9']")
+    assert "does not write" in message
+
+
+@pytest.fixture
+def shown(tmp_path, tokenizer):
+    """A right demonstration of each problem of the first two steps, seed 0."""
+
+    def respond(problems, part):
+        texts = [teacher_style(problem.prompt) for problem in problems]
+        ids = [(*tokenizer(text).input_ids, tokenizer.eos_token_id) for text in texts]
+        return [Rollout(p, 0, (), i, None, "student", "eos", 0) for p, i in zip(problems, ids, strict=True)], texts
+
+    task = Arithmetic()
+    write(tmp_path, [p for k in (1, 2) for p in task.train_problems(0, k, 16)], respond, task.rewards, 1, {})
+    return f"demonstrations.path={tmp_path}"
+
+
+def test_given_demonstrations_are_looked_at(shown):
+    run = ["objective=luffy", "train.steps=2", shown]
+    preflight(check(composed("output_dir=unused", *run)))
+    assert "0 of the first 32 problems have one; they are of another task or seed" in refused(*run, "seed=1")
+    assert "0 of the first 32 problems" in refused(*run, "task=chain_sum")
+    assert "tokens and rollout.max_response_length is 10" in refused(*run, "rollout.max_response_length=10")

@@ -123,3 +123,15 @@ def test_bfloat16_trains_float32_weights():
     # the same problems; bfloat16 changes a token here and there
     assert rounded[1]["divergence/reverse_kl_k1"] == pytest.approx(exact[1]["divergence/reverse_kl_k1"], rel=0.3)
     assert 0 < rounded[1]["policy/sampler_logprob_gap"] < 0.1
+
+
+def test_groups_without_a_demonstration_leave_their_update_smaller():
+    """Two updates of two groups each; the second's have none and it is left out, not filled from the first."""
+    trainer = small("objective=sft", "train.updates_per_batch=2").trainer
+    problems = trainer.engine.task.train_problems(0, 1, 4)
+    known = trainer.engine.demonstrations.by_problem
+    for problem in problems[2:]:
+        known.pop((problem.id, problem.prompt), None)
+    record, collected = trainer.step(1)
+    assert collected.batch.group_B.unique().tolist() == [0, 1]
+    assert (record["train/updates"], record["demonstrations/missing"]) == (1, 2)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from tgpo.errors import RequestError, did_you_mean
 
@@ -48,6 +49,19 @@ class ServerOptions(Options):
     patience: float = Field(ge=0)
     key_variable: str
 
+    @field_validator("urls")
+    @classmethod
+    def _parse(cls, urls: list[str]) -> list[str]:
+        for url in urls:
+            try:
+                parts = urlsplit(url)
+                fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+            except ValueError:
+                fine = False
+            if not fine:
+                raise ValueError("each is http://HOST:PORT")
+        return [url.rstrip("/").removesuffix("/v1") for url in urls]
+
 
 class DemonstrationOptions(Options):
     path: str | None
@@ -70,6 +84,8 @@ class RolloutOptions(Options):
             raise ValueError(
                 "importance_cap weighs the trainer's policy against the sampler's; set old_logprobs=recompute"
             )
+        if self.importance_cap is not None and self.temperature != 1:
+            raise ValueError("importance_cap needs temperature=1: the sampler's log-probabilities are those")
         return self
 
 

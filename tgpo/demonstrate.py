@@ -13,6 +13,8 @@ from tgpo.rollout.hf import HFRollout
 from tgpo.tasks.demonstrations import Tally, write
 from tgpo.types import Problem, Rollout
 
+ROWS_AT_ONCE = 512  # responses decoded together
+
 
 def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> Tally:
     """Demonstrations of every problem the run will meet, as many as its objective asks for, into `folder`."""
@@ -20,13 +22,17 @@ def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> 
     assert options.teacher.path is not None
     keep, attempts = max(1, asked(request)), options.demonstrations.attempts
     tokenizer = load_tokenizer(options.teacher.path)
-    model = load_model(options.teacher.path, "float32", pick_device(options.train.device))
+    model = load_model(options.teacher.path, options.train.dtype, pick_device(options.train.device))
     sampler = HFRollout(model, tokenizer, eos_ids(model, tokenizer), options.train.dtype)
 
     def respond(problems: Sequence[Problem], part: int) -> tuple[Sequence[Rollout], Sequence[str]]:
         seed = derived_seed(options.seed, "demonstrations", part)
-        cap = options.rollout.max_response_length
-        rollouts = sampler.generate(problems, Sampling(keep * attempts, options.demonstrations.temperature, cap, seed))
+        temperature, cap = options.demonstrations.temperature, options.rollout.max_response_length
+        at_once = max(1, ROWS_AT_ONCE // (keep * attempts))
+        rollouts: list[Rollout] = []
+        for first in range(0, len(problems), at_once):
+            sampling = Sampling(keep * attempts, temperature, cap, derived_seed(seed, "rows", first))
+            rollouts += sampler.generate(problems[first : first + at_once], sampling)
         return rollouts, tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
 
     recipe = {

@@ -107,7 +107,8 @@ class Engine:
         sampler_BT = pad_logprobs(rollouts, tokens.mask_BT)
         off_policy_B = torch.tensor([r.source == "teacher" for r in rollouts], device=device)
 
-        recompute = options.recompute_old_logprobs and Need.OLD_LOGPROBS in needs
+        from_sampled = Need.OLD_LOGPROBS in needs or (options.importance_cap and Need.TEACHER_SAMPLED in needs)
+        recompute = options.recompute_old_logprobs and from_sampled
         old = self._score_policy(tokens, topk=objective.student_topk) if recompute or objective.student_topk else None
         started = time.perf_counter()
         observed = self._ask_teacher(tokens, step, objective, observe_topk, old.topk_ids_BTK if old else None)
@@ -178,7 +179,7 @@ class Engine:
         query = TeacherQuery(
             # for the metrics; free where the teacher's head runs anyway, and it does unless the policy is to run it
             sampled=Need.TEACHER_FULL not in needs or observe_topk > 0,
-            topk=max(objective.teacher_topk, observe_topk),
+            topk=min(max(objective.teacher_topk, observe_topk), len(self.tokenizer)),
             at_ids_BTK=at_ids_BTK,
             sample_seed=derived_seed(self.options.seed, "teacher", step) if Need.TEACHER_SAMPLE in needs else None,
             full=Need.TEACHER_FULL in needs,

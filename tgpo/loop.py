@@ -11,7 +11,7 @@ from typing import Any
 from tgpo import checkpoint
 from tgpo.config import Request
 from tgpo.engine import Collected, derived_seed
-from tgpo.errors import StoppedError
+from tgpo.errors import RequestError, StoppedError
 from tgpo.evaluation.accuracy import evaluate
 from tgpo.interrupt import Interrupt
 from tgpo.metrics.terminal import View, open_view
@@ -67,7 +67,7 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[
             for step in range(parts.done + 1, steps + 1):
                 try:
                     record, collected = parts.trainer.step(step)
-                except StoppedError:
+                except (StoppedError, RequestError):
                     save(step - 1)  # the policy is still that of the step before
                     raise
                 writer.write({"kind": "train", **record})
@@ -78,7 +78,7 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[
                 if step % options.eval.every == 0 or step == steps:
                     assess(step)
                 view.show(step, latest)
-                bad = bad + 1 if record["train/skipped_updates"] == options.train.updates_per_batch else 0
+                bad = bad + 1 if record["train/skipped_updates"] == record["train/updates"] else 0
                 unstable = bad > options.train.max_bad_steps
                 interrupted = interrupt.requested  # read once: a signal from here on waits for the next checkpoint
                 last = step == steps or unstable or interrupted

@@ -50,7 +50,21 @@ def load_model(path: str, dtype: str, device: str | torch.device) -> PreTrainedM
         trust_remote_code=False,
         local_files_only=True,
     )
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    check_plain_head(model, path)
+    return model
+
+
+def check_plain_head(model: Any, path: str) -> None:
+    """Its logits are its output head's: no soft-capping or scaling comes after, which scores by the head would miss."""
+    import torch
+
+    ids = torch.arange(8, device=model.device)[None]
+    with torch.no_grad():
+        whole, hidden = model(ids).logits, model.get_decoder()(ids, use_cache=False).last_hidden_state
+        apart = (model.get_output_embeddings()(hidden).float() - whole.float()).abs().max()
+    if not apart <= 1e-2 * whole.float().abs().max():
+        raise RequestError(f"{path}: its logits are not those of its output head alone, which is not supported")
 
 
 def pick_device(name: str) -> torch.device:

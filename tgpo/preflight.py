@@ -10,7 +10,10 @@ from typing import Any
 from tgpo.config import Request, RunOptions, first_line
 from tgpo.errors import RequestError
 from tgpo.models import load_tokenizer, resolve
-from tgpo.types import TEACHER_NEEDS, Need
+from tgpo.types import TEACHER_NEEDS, Need, Problem
+
+LEAST_SHOWN = 0.5  # of the problems, that given demonstrations must know
+LOOKED_AHEAD = 4  # steps whose training problems are looked at
 
 
 def preflight(request: Request) -> None:
@@ -32,10 +35,12 @@ def check_models(request: Request) -> None:
     if options.teacher.path is not None and options.teacher.backend == "server":
         from tgpo.teachers.server import check_servers
 
-        check_servers(options.teacher.path, options.server, tokenizer, longest_sequence(request, tokenizer))
+        topk = min(max(request.objective.teacher_topk, options.metrics.topk), len(tokenizer))
+        check_servers(options.teacher.path, options.server, tokenizer, longest_sequence(request, tokenizer), topk)
     elif options.teacher.path is not None:
         check_tokenizers(options, tokenizer)
     check_lengths(request, tokenizer)
+    check_given_demonstrations(request, tokenizer)
 
 
 def check_objective(request: Request) -> None:
@@ -49,6 +54,11 @@ def check_objective(request: Request) -> None:
         raise RequestError(
             f"rollout.group_size={options.rollout.group_size}: objective={objective_name(request)} compares the "
             "rollouts of a prompt with one another; use 2 or more"
+        )
+    if objective.needs_groups and objective.mix(0, options.rollout.group_size).student < 1:
+        raise RequestError(
+            f"objective.demonstrations fill a group of {options.rollout.group_size}: with no rollout beside them they "
+            "teach nothing; use fewer, or raise rollout.group_size"
         )
 
 
@@ -74,26 +84,56 @@ def check_backends(request: Request) -> None:
 
 
 def check_demonstrations(request: Request) -> None:
-    """They are there or can be made, and each fits the cap."""
-    if Need.DEMONSTRATION not in request.objective.needs:
-        return
+    """Where a run is to have them written: there is a teacher in this process to do it."""
     options, name = request.options, objective_name(request)
-    if options.demonstrations.path is None:
-        if options.teacher.path is None:
-            raise RequestError(
-                f"objective={name} learns from demonstrations and teacher=none was given; choose a teacher to write "
-                "them, or give demonstrations.path"
-            )
+    if Need.DEMONSTRATION not in request.objective.needs or options.demonstrations.path is not None:
+        return
+    if options.teacher.path is None:
+        raise RequestError(
+            f"objective={name} learns from demonstrations and teacher=none was given; choose a teacher to write "
+            "them, or give demonstrations.path"
+        )
+    if options.teacher.backend == "server":
+        raise RequestError(
+            f"objective={name} learns from demonstrations, which a teacher behind a server does not write; give "
+            "demonstrations.path"
+        )
+
+
+def check_given_demonstrations(request: Request, tokenizer: Any) -> None:
+    """Those at `demonstrations.path` are for these problems, in this vocabulary, and fit the cap."""
+    options = request.options
+    if Need.DEMONSTRATION not in request.objective.needs or options.demonstrations.path is None:
         return
 
     from tgpo.tasks.demonstrations import read
 
-    problem, longest = read(Path(options.demonstrations.path)).longest
-    if longest > options.rollout.max_response_length:
+    where, shown = f"demonstrations.path={options.demonstrations.path}", read(Path(options.demonstrations.path))
+    problem, longest = shown.longest
+    cap = options.rollout.max_response_length
+    if longest > cap:
         raise RequestError(
-            f"demonstrations.path={options.demonstrations.path}: the one of {problem} has {longest} tokens and "
-            f"rollout.max_response_length is {options.rollout.max_response_length}; raise it, or make them anew"
+            f"{where}: the one of {problem} has {longest} tokens and rollout.max_response_length is {cap}; raise it, "
+            "or make them anew"
         )
+    if shown.largest_id >= len(tokenizer):
+        raise RequestError(
+            f"{where}: token {shown.largest_id} is beyond the student's {len(tokenizer)}; make them anew"
+        )
+    met = problems_met(request)
+    known = sum(bool(shown.of(problem)) for problem in met)
+    if known < LEAST_SHOWN * len(met):
+        raise RequestError(
+            f"{where}: {known} of the first {len(met)} problems have one; they are of another task or seed, or half "
+            f"written: python -m tgpo.tasks.demonstrations seed={options.seed} demonstrations.path=..."
+        )
+
+
+def problems_met(request: Request) -> list[Problem]:
+    """The training problems of the first steps."""
+    options = request.options
+    steps = range(1, min(options.train.steps, LOOKED_AHEAD) + 1)
+    return [p for k in steps for p in request.task.train_problems(options.seed, k, options.rollout.prompts_per_batch)]
 
 
 def objective_name(request: Request) -> str:
@@ -197,7 +237,8 @@ def check_lengths(request: Request, tokenizer: Any) -> None:
         except (OSError, ValueError) as error:
             raise RequestError(f"{key}={path}: {first_line(error)}") from error
         room = getattr(config, "max_position_embeddings", None)
-        if room is not None and longest > room:
+        scored = path == local_teacher and options.teacher.backend == "vllm"  # vLLM writes a token after what it scores
+        if room is not None and longest + scored > room:
             raise RequestError(
                 f"rollout.max_response_length={cap} and prompts of {longest - cap} tokens exceed the {room} positions "
                 f"of {key}={path}; use at most {room - longest + cap}"
@@ -209,9 +250,9 @@ def check_lengths(request: Request, tokenizer: Any) -> None:
 
 
 def longest_sequence(request: Request, tokenizer: Any) -> int:
-    """Tokens of the longest held-out prompt and the longest response there may be."""
+    """Tokens of the longest prompt, held out or of the first steps, and the longest response there may be."""
     from tgpo.rollout.base import encode_prompts
 
     options = request.options
-    prompt = max(map(len, encode_prompts(tokenizer, request.task.eval_problems())))
+    prompt = max(map(len, encode_prompts(tokenizer, [*request.task.eval_problems(), *problems_met(request)])))
     return prompt + max(options.rollout.max_response_length, options.eval.max_response_length)

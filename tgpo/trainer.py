@@ -83,6 +83,7 @@ class Trainer:
             "reward/verifier_timeouts": collected.verifier_timeouts,
             **demonstrations(collected, self.objective),
             "train/lr": self._learning_rate(k),
+            "train/updates": len(answers),
             "train/skipped_updates": len(answers) - len(taken),
             **{f"time/{name}": seconds for name, seconds in collected.seconds.items()},
             "time/update": ended - update_started,
@@ -94,10 +95,16 @@ class Trainer:
         return record, collected
 
     def _split(self, collected: Collected, credit: Credit, observe_topk: int) -> list[Update]:
-        """Whole groups, in the order they were rolled out, into equal updates; each reduces over its own tokens."""
+        """Whole groups, in the order they were rolled out, into equal updates; each reduces over its own tokens.
+
+        A group that has no response, for want of a demonstration, leaves its update smaller; an empty one is left out.
+        """
         batch, updates = collected.batch, []
-        for groups in batch.group_B.unique().chunk(self.options.updates_per_batch):
+        all_groups = torch.arange(self.engine.options.prompts_per_batch, device=batch.group_B.device)
+        for groups in all_groups.chunk(self.options.updates_per_batch):
             row_U = torch.isin(batch.group_B, groups).nonzero()[:, 0]
+            if not len(row_U):
+                continue
             mask_UT, weights_BT = credit.mask_BT[row_U], torch.zeros_like(credit.mask_BT)
             weights_BT[row_U] = token_weights(mask_UT, self.objective.reduction, batch.max_response_length)
             trained = max(float(mask_UT.sum()), 1.0)

@@ -22,9 +22,9 @@ def world():
     return World(table(0).requires_grad_(True), table(1))
 
 
-def expected_gradient(world, sampler, cap):
+def expected_gradient(world, sampler, cap, estimator="k1_advantage"):
     """Of `rkl` over all sequences, weighed by how often the sampler writes them."""
-    objective, old = RKL(clip_low=0.99, clip_high=99.0), world.policy.detach()
+    objective, old = RKL(estimator=estimator, clip_low=0.99, clip_high=99.0), world.policy.detach()
     batch = batch_of(SEQUENCES, old, world.teacher, torch.zeros(27, dtype=torch.long), objective)
     sampler_BT = sequence_logprobs(sampler, SEQUENCES)
     if cap is not None:
@@ -41,11 +41,12 @@ def claimed(world, sampler):
     return gradient((visited_S[:, None] * (ours * (ours / theirs).log()).sum(-1)).sum() / T, world.policy)
 
 
-def test_weighed_and_not_cut_it_is_the_policys_own_gradient(world):
+@pytest.mark.parametrize("estimator", ["k1_advantage", "k2_loss", "score_function", "centered"])
+def test_weighed_and_not_cut_it_is_the_policys_own_gradient(world, estimator):
     sampler = world.policy.detach() + 0.5 * table(5)
-    found = expected_gradient(world, sampler, math.inf)
+    found = expected_gradient(world, sampler, math.inf, estimator)
     torch.testing.assert_close(found, claimed(world, sampler), rtol=1e-9, atol=1e-12)  # float64 sums over 27
-    biased = expected_gradient(world, sampler, None)
+    biased = expected_gradient(world, sampler, None, estimator)
     assert (biased - claimed(world, sampler)).abs().max() > 1e-2
 
 

@@ -16,17 +16,12 @@ SHOWN = torch.tensor([True, False])
 def claim(objective, world):
     """Rollouts climb the probability of being right; demonstrations `f(pi_theta(y_t))`, weighed by their advantage.
 
-    Of a pair's other response, the baseline: the student's success against one rollout, the teacher's against one
-    demonstration. Neither carries gradient.
+    The baseline of a demonstration is the other response's chance, the student's own, and carries no gradient.
     """
     c = 0.5 / (0.5**0.5 + 1e-6) if objective.normalize_std else 0.5
     shaped_ST = world.written_ST / (world.written_ST + objective.gamma)
-    both_shown = objective.mix(0, 2).student == 0
-    baseline = (world.teacher_S * world.reward_S).sum() if both_shown else world.success.detach()
-    demonstrations = -c * world.on_theirs((world.reward_S - baseline)[:, None] * shaped_ST)
-    if both_shown:
-        return demonstrations
-    return (world.minus_success(objective) + demonstrations) / 2
+    beyond_S = world.reward_S - world.success.detach()
+    return (world.minus_success(objective) - c * world.on_theirs(beyond_S[:, None] * shaped_ST)) / 2
 
 
 def test_by_hand():

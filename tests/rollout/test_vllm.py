@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -128,3 +129,13 @@ def test_an_engine_that_does_not_follow_is_refused(parts, tokenizer, monkeypatch
     monkeypatch.setattr(vllm.VLLMRollout, "sync", lambda self, version: None)  # the dummy weights stay
     with pytest.raises(RequestError, match="cannot be kept in step"):
         vllm.load(str(folder), model, tokenizer, (1,), "float32", 128, OPTIONS, PROBLEMS[:2])
+
+
+def test_a_gap_that_is_no_number_is_no_small_gap(parts):
+    """What an engine full of NaN would answer."""
+    model, _, engine = parts
+    fake = vllm.VLLMRollout(engine.engine, model, engine.tokenizer, [1])
+    fake.generate = lambda problems, sampling: [
+        replace(r, logprobs=(float("nan"),) * len(r.response_ids)) for r in engine.generate(problems, sampling)
+    ]
+    assert not fake.largest_gap(PROBLEMS[:2], 4) < 1

@@ -131,36 +131,38 @@ def test_agrees_with_the_hf_teacher(url, tokens, teacher_model, topk):
 
 
 def test_passes_its_own_check(url, tokenizer):
-    check_servers(NAME, options(url), tokenizer, 200)
+    check_servers(NAME, options(url), tokenizer, 200, 5)
 
 
 def test_another_model_tokenizer_or_length_is_refused(url, tokenizer, monkeypatch):
     with pytest.raises(RequestError, match=r"serves tiny:teacher, and teacher\.path is qwen-7b"):
-        check_servers("qwen-7b", options(url), tokenizer, 200)
-    with pytest.raises(RequestError, match="takes 256 tokens and the run needs 300"):
-        check_servers(NAME, options(url), tokenizer, 300)
+        check_servers("qwen-7b", options(url), tokenizer, 200, 5)
+    with pytest.raises(RequestError, match="takes 256 tokens and the run needs 256"):
+        check_servers(NAME, options(url), tokenizer, 256, 5)
     monkeypatch.setattr(type(tokenizer), "decode", lambda self, ids, **_: "another alphabet")
     with pytest.raises(RequestError, match="another tokenizer than the student, among ids 0 to 100"):
-        check_servers(NAME, options(url), tokenizer, 200)
+        check_servers(NAME, options(url), tokenizer, 200, 5)
 
 
-def test_more_of_the_top_than_it_gives(url, tokens):
+def test_more_of_the_top_than_it_gives(url, tokens, tokenizer):
+    with pytest.raises(RequestError, match="refuses a top-17"):
+        check_servers(NAME, options(url), tokenizer, 200, MOST_LOGPROBS + 1)
     with pytest.raises(RequestError, match="server refused"):
         ServerTeacher(NAME, options(url)).score(tokens, TeacherQuery(topk=MOST_LOGPROBS + 1))
 
 
 def test_what_is_no_server(tokenizer):
     with pytest.raises(RequestError, match=r"127\.0\.0\.1:9 does not answer"):
-        check_servers(NAME, options("http://user:secret@127.0.0.1:9"), tokenizer, 200)
+        check_servers(NAME, options("http://user:secret@127.0.0.1:9"), tokenizer, 200, 5)
     with impostor(b"<html>") as url, pytest.raises(RequestError, match="is no vLLM server"):
-        check_servers(NAME, options(url), tokenizer, 200)
+        check_servers(NAME, options(url), tokenizer, 200, 5)
     with pytest.raises(RequestError, match=r"needs server\.urls"):
-        check_servers(NAME, options(), tokenizer, 200)
+        check_servers(NAME, options(), tokenizer, 200, 5)
 
 
 def test_a_password_is_not_repeated(tokenizer):
     with pytest.raises(RequestError) as caught:
-        check_servers(NAME, options("http://user:secret@127.0.0.1:9"), tokenizer, 200)
+        check_servers(NAME, options("http://user:secret@127.0.0.1:9"), tokenizer, 200, 5)
     assert "secret" not in str(caught.value)
 
 

@@ -98,9 +98,9 @@ class Plain:
             raise ValueError(f"{type(self).__name__} has no controller to put {sorted(state)} back into")
 
 
-def weighed(advantage_BT: Tensor, batch: ScoredBatch) -> Tensor:
-    """The advantage times what the token's policy gradient weighs (`rollout.importance_cap`)."""
-    return advantage_BT if batch.importance_BT is None else advantage_BT * batch.importance_BT
+def weighed(value_BT: Tensor, batch: ScoredBatch) -> Tensor:
+    """An advantage, or a loss estimated from the sampled token, times what that token weighs (`importance_cap`)."""
+    return value_BT if batch.importance_BT is None else value_BT * batch.importance_BT
 
 
 def fill(given: ArgsKwargs, defaults: Mapping[str, Any]) -> ArgsKwargs:

@@ -23,7 +23,8 @@ class GKD(Plain):
     the responses are the student's own, the rest demonstrations. States carry no gradient. Detached: the teacher.
 
     Source: GKD, arXiv 2306.13649, equation 1 and algorithm 1. Deviation: the paper tosses a coin a batch; here every
-    batch holds that fraction, its groups taking turns where it does not divide.
+    batch holds that fraction of the demonstrations there are, its groups taking turns where it does not divide; and
+    these are the teacher's right responses, not all of them.
     """
 
     beta: Annotated[float, Field(ge=0, le=1)] = 0.5

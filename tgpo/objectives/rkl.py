@@ -10,7 +10,7 @@ from pydantic_core import ArgsKwargs
 from torch import Tensor
 
 from tgpo.functional import divergence
-from tgpo.objectives.base import PolicyGradient, fill
+from tgpo.objectives.base import PolicyGradient, fill, weighed
 from tgpo.types import STRICT, Credit, Need, ScoredBatch, StudentScores, TokenLoss
 
 IN_THE_ADVANTAGE = frozenset({"k1_advantage", "centered"})
@@ -35,7 +35,8 @@ class RKL(PolicyGradient):
     - `k1_advantage`: the above
     - `k2_loss`: `1/2 (log rho)^2`, the same expected gradient on-policy
     - `k3_loss`: `1/rho - 1 + log rho`; biased: its expected gradient is that of the FORWARD KL
-    - `score_function`: `sg[log rho] log pi_theta`, k1_advantage without clipping
+    - `score_function`: `sg[log rho] log pi_theta`; in the first update of a batch the same gradient as k1_advantage, in
+      later ones that of the policy as it then is, with neither ratio nor clip
     - `topk_loss`: the reverse KL itself, both sides renormalised on the teacher's `topk` tokens
     - `centered`: `PPO(A)`, `A_t = R(a_t) - sum_v pi_old(v) R(v)`, `R(v) = log pi_T(v) - log pi_old(v)`, v over the
       `topk` best tokens of pi_old: the k1 advantage less nearly its mean in that state. The same expected gradient;
@@ -98,7 +99,7 @@ class RKL(PolicyGradient):
         else:
             assert batch.teacher.sampled_logprobs_BT is not None
             estimate = FROM_SAMPLED_TOKEN[self.estimator]
-            loss_BT = estimate(student.logprobs_BT, batch.teacher.sampled_logprobs_BT)
+            loss_BT = weighed(estimate(student.logprobs_BT, batch.teacher.sampled_logprobs_BT), batch)
         return TokenLoss(loss_BT, terms={"teacher": loss_BT.detach()})
 
     def _mean_of_the_state(self, batch: ScoredBatch) -> Tensor:

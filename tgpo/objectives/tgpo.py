@@ -58,6 +58,10 @@ class TGPO(GRPO):
             raise ValueError("topk is 1 for target: argmax and target: sample, and 2 or more for target: topk")
         if self.mismatch_budget is not None and self.weighting != "adaptive":
             raise ValueError("mismatch_budget is read with weighting: adaptive alone")
+        if self.weighting == "adaptive" and not self.gate and self.mismatch_budget is None:
+            raise ValueError("weighting: adaptive needs gate: true, a mismatch_budget, or both")
+        if self.mismatch_budget is not None and self.target == "sample":
+            raise ValueError("mismatch_budget needs a choice of the teacher's to match; target: sample draws one")
         return self
 
     @property

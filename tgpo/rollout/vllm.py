@@ -78,15 +78,15 @@ class VLLMRollout:
 
     def largest_gap(self, problems: Sequence[Problem], tokens: int) -> float:
         """The largest |log-probability - the trainer's| over a few sampled responses: right after a sync, rounding."""
-        gap = 0.0
+        gaps = []
         for rollout in self.generate(problems, Sampling(1, 1.0, tokens, seed=0)):
             ids = torch.tensor([rollout.prompt_ids + rollout.response_ids], device=self.model.device)
             with torch.no_grad():
                 logits = self.model(ids).logits[0, len(rollout.prompt_ids) - 1 : -1, : len(self.tokenizer)]
             expected = logits.float().log_softmax(-1).gather(-1, ids[0, len(rollout.prompt_ids) :, None])[:, 0]
             assert rollout.logprobs is not None
-            gap = max(gap, (expected - torch.tensor(rollout.logprobs, device=expected.device)).abs().max().item())
-        return gap
+            gaps.append((expected - torch.tensor(rollout.logprobs, device=expected.device)).abs())
+        return torch.cat(gaps).max().item()  # not a number as soon as one is not
 
     def _rollout(self, problem: Problem, group: int, prompt: tuple[int, ...], output: Any) -> Rollout:
         ids = tuple(output.token_ids)

@@ -19,6 +19,7 @@ from tgpo.errors import RequestError, StoppedError
 from tgpo.teachers.base import Answer, signal_of
 from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch
 
+PASSING = (404, 408, 425, 429)  # refusals of a proxy or of a busy server, not of the request
 LONGEST_PAUSE = 20.0  # seconds between two tries
 IDS_AT_ONCE = 1_000  # of the vocabulary's comparison
 
@@ -42,13 +43,7 @@ class ServerTeacher:
 
     def _answer(self, number: int, sequence: tuple[tuple[int, ...], tuple[int, ...]], topk: int) -> Answer:
         prompt, response = sequence
-        body = {
-            "model": self.model,
-            "prompt": [*prompt, *response],
-            "max_tokens": 1,
-            "temperature": 0.0,
-            "prompt_logprobs": topk,
-        }
+        body = scoring(self.model, [*prompt, *response], topk)
         tries = Retrying(
             stop=stop_after_delay(self.options.patience),
             wait=wait_exponential_jitter(initial=0.5, max=LONGEST_PAUSE),
@@ -60,7 +55,7 @@ class ServerTeacher:
                     urls = self.options.urls
                     url = urls[(number + attempt.retry_state.attempt_number - 1) % len(urls)]
                     found = self.client.post(f"{url}/v1/completions", json=body)
-                    if 400 <= found.status_code < 500:
+                    if 400 <= found.status_code < 500 and found.status_code not in PASSING:
                         raise RequestError(f"the teacher's server refused: {complaint(found)}")
                     found.raise_for_status()
                     return answer(found, len(prompt), len(response), topk)
@@ -70,6 +65,10 @@ class ServerTeacher:
                 f"the teacher's server gave no answer for {self.options.patience:.0f} s ({describe(last)})"
             ) from last
         raise AssertionError("unreachable: a try ends in an answer or in an error")
+
+
+def scoring(model: str, ids: list[int], topk: int) -> dict[str, Any]:
+    return {"model": model, "prompt": ids, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": topk}
 
 
 def answer(found: httpx.Response, prompt: int, response: int, topk: int) -> Answer:
@@ -88,29 +87,33 @@ def answer(found: httpx.Response, prompt: int, response: int, topk: int) -> Answ
     )
 
 
-def check_servers(model: str, options: ServerOptions, tokenizer: Any, longest: int) -> None:
+def check_servers(model: str, options: ServerOptions, tokenizer: Any, longest: int, topk: int) -> None:
     """Each server is up, serves that model, has room for the longest sequence, and means the same by every id."""
     if not options.urls:
         raise RequestError("teacher.backend=server needs server.urls=[http://HOST:PORT], one or several")
     with httpx.Client(timeout=options.timeout, headers=credentials(options), trust_env=False) as client:
         for url in options.urls:
             try:
-                check_server(client, url, model, tokenizer, longest)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                check_server(client, url, model, tokenizer, longest, topk)
+            except httpx.HTTPError as error:
                 raise RequestError(f"server.urls: {public(url)} does not answer ({describe(error)})") from error
-            except (ValueError, KeyError, TypeError, IndexError) as error:
+            except (ValueError, KeyError, TypeError, IndexError, AttributeError, AnswerError) as error:
                 raise RequestError(f"server.urls: {public(url)} is no vLLM server ({describe(error)})") from error
 
 
-def check_server(client: httpx.Client, url: str, model: str, tokenizer: Any, longest: int) -> None:
+def check_server(client: httpx.Client, url: str, model: str, tokenizer: Any, longest: int, topk: int) -> None:
     client.get(f"{url}/health").raise_for_status()
     served = client.get(f"{url}/v1/models").raise_for_status().json()["data"]
     names = [name for card in served for name in (card["id"], card.get("root"))]
     if model not in names:
         raise RequestError(f"server.urls: {public(url)} serves {names[0]}, and teacher.path is {model}")
     room = next(card["max_model_len"] for card in served if model in (card["id"], card.get("root")))
-    if room is not None and longest > room:
+    if room is not None and longest >= room:  # it writes a token after what it scores
         raise RequestError(f"server.urls: {public(url)} takes {room} tokens and the run needs {longest}; raise its cap")
+    found = client.post(f"{url}/v1/completions", json=scoring(model, [0, 1], topk))
+    if found.status_code == 400:
+        raise RequestError(f"server.urls: {public(url)} refuses a top-{topk}: {complaint(found)}")
+    answer(found.raise_for_status(), 1, 1, topk)
     for first in range(0, len(tokenizer), IDS_AT_ONCE):
         ids = list(range(first, min(first + IDS_AT_ONCE, len(tokenizer))))
         body = {"model": model, "tokens": ids}

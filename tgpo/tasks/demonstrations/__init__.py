@@ -24,6 +24,7 @@ PROBLEMS_PER_PART = 256  # what a kill can lose
 COLUMNS = ["problem_id", "prompt", "answer", "response", "response_ids"]
 HOW = "python -m tgpo.tasks.demonstrations demonstrations.path=FOLDER"
 
+Key = tuple[str, str]  # a problem's id and its prompt: a task with other options may use an id again
 Respond = Callable[[Sequence[Problem], int], tuple[Sequence[Rollout], Sequence[str]]]  # problems, number of the part
 Judge = Callable[[Sequence[Problem], Sequence[str]], Rewards]
 
@@ -31,16 +32,20 @@ Judge = Callable[[Sequence[Problem], Sequence[str]], Rewards]
 class Demonstrations:
     """Token ids of responses, by problem, in the order they were written; each ends with EOS."""
 
-    def __init__(self, by_problem: Mapping[str, Sequence[tuple[int, ...]]]) -> None:
+    def __init__(self, by_problem: Mapping[Key, Sequence[tuple[int, ...]]]) -> None:
         self.by_problem = by_problem
 
     def of(self, problem: Problem) -> Sequence[tuple[int, ...]]:
-        return self.by_problem.get(problem.id, ())
+        return self.by_problem.get((problem.id, problem.prompt), ())
+
+    @property
+    def largest_id(self) -> int:
+        return max((max(ids) for found in self.by_problem.values() for ids in found), default=0)
 
     @property
     def longest(self) -> tuple[str, int]:
         """The problem with the longest response, and its tokens."""
-        lengths = ((name, max(map(len, found))) for name, found in self.by_problem.items() if found)
+        lengths = ((name, max(map(len, found))) for (name, _), found in self.by_problem.items() if found)
         return max(lengths, key=lambda pair: pair[1], default=("", 0))
 
 
@@ -54,13 +59,13 @@ class Tally(NamedTuple):
 
 def read(folder: Path) -> Demonstrations:
     """Every part of the folder; raises RequestError when there is none or a column is missing."""
-    by_problem: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
+    by_problem: defaultdict[Key, list[tuple[int, ...]]] = defaultdict(list)
     for part in parts_of(folder):
         rows = pd.read_parquet(part)
         if missing := [name for name in COLUMNS if name not in rows.columns]:
             raise RequestError(f"{part}: no column {missing[0]}; make demonstrations with: {HOW}")
-        for name, ids in zip(rows["problem_id"], rows["response_ids"], strict=True):
-            by_problem[name].append(tuple(int(i) for i in ids))
+        for name, prompt, ids in zip(rows["problem_id"], rows["prompt"], rows["response_ids"], strict=True):
+            by_problem[name, prompt].append(tuple(int(i) for i in ids))
     return Demonstrations(by_problem)
 
 

@@ -23,6 +23,8 @@ def main() -> None:
             raise RequestError("say where they go: demonstrations.path=FOLDER")
         if request.options.teacher.path is None:
             raise RequestError("teacher=none was given; demonstrations are a teacher's")
+        if request.options.teacher.backend == "server":
+            raise RequestError("teacher.backend=server scores and does not write; use teacher.backend=hf")
 
         from tgpo.preflight import check_models
 
