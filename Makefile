@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm try-vllm run test test-fast check format models figures docs bench clean
+.PHONY: help setup setup-vllm try-vllm run test test-fast check format models figures parity docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,11 @@ figures: $(VENV)/.setup ## the README's numbers and pictures: three objectives, 
 bench: $(VENV)/.setup-bench ## seconds a step against TRL, and each objective against grpo; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks.step_time
 	@$(BIN)/python -m benchmarks.objective_cost
+	@if test -e $(VENV)/.setup-vllm; then $(BIN)/python -m benchmarks.vllm_rollout; else echo "no vLLM here: its benchmark is left out"; fi
+
+parity: $(VENV)/.setup-vllm ## results/engine_parity: the hf and the vllm engine, five seeds each, a quarter of an hour
+	@$(BIN)/python run.py -m experiment=engine_parity
+	@$(BIN)/python -m experiments.engine_parity
 
 docs: $(VENV)/.setup-dev ## the noise table of docs/objectives.md, computed
 	@$(BIN)/python -m experiments.enumerable

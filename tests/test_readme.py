@@ -1,4 +1,4 @@
-"""The README's numbers are the committed results, and those come from their CSV."""
+"""The numbers in the pages are the committed results, and those come from their CSV or JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 
 import pandas as pd
 
+from experiments.engine_parity.__main__ import RESULTS as PARITY
+from experiments.engine_parity.__main__ import table as parity_table
 from experiments.enumerable.__main__ import RESULTS as NOISE
 from experiments.enumerable.__main__ import markdown
 from experiments.first_look.__main__ import RESULTS, table
@@ -63,3 +65,16 @@ def test_the_cost_rows_are_made_from_the_json():
     assert {row["objective"].split()[0] for row in record["rows"]} == set(group_choices("objective"))
     for row in record["rows"]:
         assert f"| `{row['objective']}` | {row['vocabulary']} | {row['seconds_a_step']:.2f} |" in shown
+
+
+def test_the_engines_table_is_made_from_the_csv():
+    found = (PARITY / "table.md").read_text()
+    assert parity_table(pd.read_csv(PARITY / "summary.csv")) == found
+    assert found in (ROOT / "experiments" / "engine_parity" / "README.md").read_text()
+
+
+def test_the_vllm_rows_are_made_from_the_json():
+    """Read off the source, because vLLM is not installed everywhere."""
+    record = json.loads((ROOT / "benchmarks" / "results" / "vllm_rollout.json").read_text())
+    ratio, shown = record["tokens_a_second"]["ours_over_bare"], (ROOT / "benchmarks" / "README.md").read_text()
+    assert f"| {ratio['median']:.2f} [{ratio['min']:.2f}, {ratio['max']:.2f}] |" in shown
