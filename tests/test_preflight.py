@@ -154,3 +154,32 @@ def test_given_demonstrations_are_looked_at(shown):
     assert "0 of the first 32 problems have one; they are of another task or seed" in refused(*run, "seed=1")
     assert "0 of the first 32 problems" in refused(*run, "task=chain_sum")
     assert "tokens and rollout.max_response_length is 10" in refused(*run, "rollout.max_response_length=10")
+
+
+@pytest.mark.parametrize("asked", ["rollout=vllm", "teacher.backend=vllm"])
+def test_vllm_that_is_missing_or_another(asked, monkeypatch):
+    monkeypatch.setattr("tgpo.vllm.find_spec", lambda _: None)
+    assert f"{asked} needs vLLM, which is not installed; install it with: make setup-vllm" in refused(asked)
+    monkeypatch.setattr("tgpo.vllm.find_spec", lambda _: "here")
+    monkeypatch.setattr("tgpo.vllm.installed_version", lambda: "0.33.1")
+    assert f"{asked} needs vLLM 0.32.x and this is 0.33.1" in refused(asked)
+
+
+@pytest.mark.parametrize(
+    ("objective", "need"),
+    [
+        ("gkd", "teacher_full"),
+        ("fkl", "teacher_full"),
+        ("rkl objective.estimator=centered", "teacher_at_student_topk"),
+        ("tgpo objective.target=sample", "teacher_sample"),
+    ],
+)
+def test_what_prompt_log_probabilities_cannot_answer(objective, need):
+    name, *options = objective.split()
+    words = refused(f"objective={name}", *options, "teacher.backend=server", "server.urls=['http://127.0.0.1:9']")
+    assert f"asks for {need}" in words
+
+
+def test_an_engine_with_too_little_room(monkeypatch):
+    monkeypatch.setattr("tgpo.vllm.check_installed", lambda _: None)
+    assert "vllm.max_model_len=50: the run needs" in refused("rollout=vllm", "vllm.max_model_len=50")

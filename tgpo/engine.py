@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -94,48 +95,65 @@ class Engine:
         Args:
             observe_topk: entries of the teacher's top-k the metrics want this step; 0 for none.
         """
-        options, needs, device = self.options, objective.needs, self.policy.device
-        started = time.perf_counter()
-        problems = self.task.train_problems(options.seed, step, options.prompts_per_batch)
-        rollouts, missing = self._respond(problems, step, objective)
-        responses = self.tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
-        seconds = {"rollout": time.perf_counter() - started}
-
+        options, device = self.options, self.policy.device
+        seconds: dict[str, float] = {}
+        with timed(seconds, "rollout"):
+            problems = self.task.train_problems(options.seed, step, options.prompts_per_batch)
+            rollouts, missing = self._respond(problems, step, objective)
+            responses = self.tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
         rewards = self.task.rewards([r.problem for r in rollouts], responses)
         reward_B = torch.tensor(rewards.values, device=device)
         tokens = pad(rollouts, int(self.tokenizer.pad_token_id or 0)).to(device)
         sampler_BT = pad_logprobs(rollouts, tokens.mask_BT)
-        off_policy_B = torch.tensor([r.source == "teacher" for r in rollouts], device=device)
-
-        from_sampled = Need.OLD_LOGPROBS in needs or (options.importance_cap and Need.TEACHER_SAMPLED in needs)
-        recompute = options.recompute_old_logprobs and from_sampled
-        old = self._score_policy(tokens, topk=objective.student_topk) if recompute or objective.student_topk else None
-        started = time.perf_counter()
-        observed = self._ask_teacher(tokens, step, objective, observe_topk, old.topk_ids_BTK if old else None)
-        seconds["teacher"] = time.perf_counter() - started
-        teacher = observed.narrow(needs, objective.teacher_topk) if observed and needs & TEACHER_NEEDS else None
-        old_at_teacher = None
-        if Need.OLD_AT_TEACHER_TOPK in needs and options.updates_per_batch > 1:  # else the trainer has it for nothing
-            old_at_teacher = self._score_policy(tokens, teacher).at_teacher_topk_BTK
-
-        batch = ScoredBatch(
+        written = ScoredBatch(
             tokens=tokens,
             group_B=torch.tensor([r.group for r in rollouts], device=device),
-            off_policy_B=off_policy_B,
-            reward_B=reward_B if Need.REWARD in needs else None,
-            old_logprobs_BT=(old.logprobs_BT if old and recompute else sampler_BT) * (~off_policy_B)[:, None]
-            if Need.OLD_LOGPROBS in needs
-            else None,
-            importance_BT=importance(old.logprobs_BT, sampler_BT, off_policy_B, options.importance_cap)
-            if old and recompute and options.importance_cap is not None
-            else None,
-            old_at_teacher_topk_BTK=old_at_teacher,
-            old_topk_logprobs_BTK=old.topk_logprobs_BTK if old else None,
-            teacher=teacher,
+            off_policy_B=torch.tensor([r.source == "teacher" for r in rollouts], device=device),
+            reward_B=reward_B if Need.REWARD in objective.needs else None,
             max_response_length=options.max_response_length,
             eos_ids=options.eos_ids,
         )
+        batch, observed = self._score(written, sampler_BT, step, objective, observe_topk, seconds)
         return Collected(batch, rollouts, responses, reward_B, sampler_BT, observed, rewards.timeouts, missing, seconds)
+
+    def _score(
+        self,
+        batch: ScoredBatch,
+        sampler_BT: Tensor,
+        step: int,
+        objective: Objective,
+        observe_topk: int,
+        seconds: dict[str, float],
+    ) -> tuple[ScoredBatch, TeacherSignal | None]:
+        """Adds what pi_old and the teacher say of each token, where the objective asks, and all the teacher said."""
+        needs, cap, tokens = objective.needs, self.options.importance_cap, batch.tokens
+        from_sampled = Need.OLD_LOGPROBS in needs or (cap is not None and Need.TEACHER_SAMPLED in needs)
+        recompute = self.options.recompute_old_logprobs and from_sampled
+        old = None
+        if recompute or objective.student_topk:
+            with timed(seconds, "old_policy"):
+                old = self._score_policy(tokens, topk=objective.student_topk)
+        with timed(seconds, "teacher"):
+            observed = self._ask_teacher(tokens, step, objective, observe_topk, old.topk_ids_BTK if old else None)
+        teacher = observed.narrow(needs, objective.teacher_topk) if observed and needs & TEACHER_NEEDS else None
+        old_at_teacher = None
+        # with one update a batch the trainer has it for nothing
+        if Need.OLD_AT_TEACHER_TOPK in needs and self.options.updates_per_batch > 1:
+            with timed(seconds, "old_policy"):
+                old_at_teacher = self._score_policy(tokens, teacher).at_teacher_topk_BTK
+        old_BT = old.logprobs_BT if old and recompute else sampler_BT
+        weights_BT = None
+        if recompute and cap is not None:
+            weights_BT = importance(old_BT, sampler_BT, batch.off_policy_B, cap)
+        scored = replace(
+            batch,
+            old_logprobs_BT=old_BT * ~batch.off_policy_B[:, None] if Need.OLD_LOGPROBS in needs else None,
+            importance_BT=weights_BT,
+            old_at_teacher_topk_BTK=old_at_teacher,
+            old_topk_logprobs_BTK=old.topk_logprobs_BTK if old else None,
+            teacher=teacher,
+        )
+        return scored, observed
 
     def _respond(self, problems: Sequence[Problem], step: int, objective: Objective) -> tuple[list[Rollout], int]:
         """Each group's rollouts and demonstrations, and how many of the latter do not exist."""
@@ -201,6 +219,14 @@ class Engine:
                     grid = grids.setdefault(name, values_BT.new_zeros(*shape, *values_BT.shape[2:]))
                     grid[rows, :width] = values_BT
         return StudentScores(**grids)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Adds what the block took to `seconds[name]`."""
+    started = time.perf_counter()
+    yield
+    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
 
 
 def importance(old_BT: Tensor, sampler_BT: Tensor, off_policy_B: Tensor, cap: float) -> Tensor:

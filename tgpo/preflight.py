@@ -22,6 +22,7 @@ def preflight(request: Request) -> None:
     check_backends(request)
     check_demonstrations(request)
     check_models(request)
+    check_given_demonstrations(request)
 
 
 def check_models(request: Request) -> None:
@@ -40,7 +41,6 @@ def check_models(request: Request) -> None:
     elif options.teacher.path is not None:
         check_tokenizers(options, tokenizer)
     check_lengths(request, tokenizer)
-    check_given_demonstrations(request, tokenizer)
 
 
 def check_objective(request: Request) -> None:
@@ -100,7 +100,7 @@ def check_demonstrations(request: Request) -> None:
         )
 
 
-def check_given_demonstrations(request: Request, tokenizer: Any) -> None:
+def check_given_demonstrations(request: Request) -> None:
     """Those at `demonstrations.path` are for these problems, in this vocabulary, and fit the cap."""
     options = request.options
     if Need.DEMONSTRATION not in request.objective.needs or options.demonstrations.path is None:
@@ -108,6 +108,7 @@ def check_given_demonstrations(request: Request, tokenizer: Any) -> None:
 
     from tgpo.tasks.demonstrations import read
 
+    tokenizer = load_tokenizer(options.student.path)
     where, shown = f"demonstrations.path={options.demonstrations.path}", read(Path(options.demonstrations.path))
     problem, longest = shown.longest
     cap = options.rollout.max_response_length

@@ -55,13 +55,15 @@ def make_engine(
     if on_cpu:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(options.cpu_cache_gib))
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # the trainer shares these threads
-    from vllm import LLM  # pyright: ignore[reportAttributeAccessIssue]  not this file
+    import vllm
+
+    make: Any = vllm.LLM  # pyright: ignore[reportAttributeAccessIssue]  vLLM's, not this file; types vary by version
 
     on_device = {} if on_cpu else {"gpu_memory_utilization": memory, "enable_sleep_mode": options.sleep}
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(False)  # its warm-up passes use what has no deterministic form
-    engine = LLM(
+    engine = make(
         model=resolve(path),
         dtype=dtype,
         seed=0,
