@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("vllm", reason="vLLM is not installed (make setup-vllm)")
-
 from tests.compose import composed
 from tgpo.config import VLLMOptions, check
 
+vllm = pytest.importorskip("vllm", reason="vLLM is not installed (make setup-vllm)")
+
 OPTIONS: VLLMOptions = check(composed("output_dir=unused")).options.vllm
+KEPT = []
+
+
+class KeptLLM(vllm.LLM):
+    """The engines of a process share global state, and one that is collected takes it from the others: none is."""
+
+    def __init__(self, *arguments, **options) -> None:
+        super().__init__(*arguments, **options)
+        KEPT.append(self)
+
+
+vllm.LLM = KeptLLM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def run(request: Request, directory: Path, *, resume: bool) -> Path:
         files.note_resume(provenance(request.resolved))
     else:
         files.create(request.resolved, provenance(request.resolved))
-    step = checkpoint.step_of(from_checkpoint) if from_checkpoint else 0
+    step, parts = checkpoint.step_of(from_checkpoint) if from_checkpoint else 0, None
     files.status("running", step)
     try:
         shown = demonstrations(request, directory)  # can be long, and an interrupt ends it at once
@@ -53,6 +54,10 @@ def run(request: Request, directory: Path, *, resume: bool) -> Path:
     except BaseException as error:
         files.status("failed", step, f"{type(error).__name__}: {error}")
         raise
+    finally:
+        # now, not while the next job of a sweep runs: a vLLM engine that is collected takes what another one shares
+        parts = None
+        gc.collect()
     report = write_report(directory)
     print(closing_lines(directory, report), flush=True)
     return report
