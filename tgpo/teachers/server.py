@@ -46,7 +46,7 @@ class ServerTeacher:
         body = scoring(self.model, [*prompt, *response], topk)
         tries = Retrying(
             stop=stop_after_delay(self.options.patience),
-            wait=wait_exponential_jitter(initial=0.5, max=LONGEST_PAUSE),
+            wait=wait_exponential_jitter(multiplier=0.5, max=LONGEST_PAUSE),
             retry=retry_if_exception_type((httpx.TransportError, httpx.HTTPStatusError, AnswerError)),
         )
         try:
