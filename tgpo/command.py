@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -16,7 +16,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tgpo.config import Request, check, run_directory
+from tgpo.config import Request, check, run_directory, to_container
 from tgpo.errors import RequestError, StoppedError, did_you_mean
 from tgpo.rundir import RunDirectory
 
@@ -74,14 +74,24 @@ def run_job(config: DictConfig) -> None:
 
 
 def request_from(overrides: list[str]) -> Request:
-    """The checked request of a command beside `run.py` that takes the same options."""
+    """The checked request of a program that takes the options of `run.py`."""
+    return check(composed("config", overrides))
+
+
+def request_of(command: str, overrides: list[str]) -> tuple[Request, dict[str, Any]]:
+    """The same for a command with options of its own: `conf/COMMAND.yaml` adds the section COMMAND, given beside it."""
+    resolved = composed(command, overrides)
+    own = resolved.pop(command)
+    return check(resolved), own
+
+
+def composed(name: str, overrides: list[str]) -> dict[str, Any]:
     OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            config = compose("config", [*overrides, "output_dir=none"])
+            return to_container(compose(name, [*overrides, "output_dir=none"]))
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(explain(error)) from error
-    return check(config)
 
 
 def remove_if_empty(directory: Path) -> None:

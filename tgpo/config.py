@@ -175,12 +175,7 @@ class Request:
 
 def check(config: DictConfig | dict[str, Any]) -> Request:
     """Types, ranges and names; raises RequestError with one line for the first thing that is wrong."""
-    try:
-        resolved = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
-    except OmegaConfBaseException as error:
-        raise RequestError(f"the configuration does not resolve: {first_line(error)}") from error
-    assert isinstance(resolved, dict)
-    resolved = {str(key): value for key, value in resolved.items()}
+    resolved = to_container(config) if isinstance(config, DictConfig) else dict(config)
     try:
         options = RunOptions.model_validate(resolved)
     except ValidationError as error:
@@ -189,6 +184,15 @@ def check(config: DictConfig | dict[str, Any]) -> Request:
     # what a null stands for is written out: the record of a run says what ran
     resolved["objective"] = {"_target_": resolved["objective"]["_target_"], **settings(objective)}
     return Request(options, objective, task, resolved)
+
+
+def to_container(config: DictConfig) -> dict[str, Any]:
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise RequestError(f"the configuration does not resolve: {first_line(error)}") from error
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
 
 
 def build(resolved: dict[str, Any], section: str) -> Any:

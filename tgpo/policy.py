@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from tgpo.functional.scoring import Against, TokenScores, score_hidden
-from tgpo.functional.sequence import join, scatter
+from tgpo.functional.scoring import Against, score_hidden, student_scores
+from tgpo.functional.sequence import join
 from tgpo.models import precision
 from tgpo.types import RowDivergence, StudentScores, TeacherSignal, TokenBatch
 
@@ -57,9 +57,6 @@ class Policy(nn.Module):
     ) -> StudentScores:
         joined, picked = join(tokens), tokens.mask_BT > 0
         hidden_BSH = self.model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
-        best_BTK, drawn_BT = teacher.topk_ids_BTK, teacher.sample_ids_BT
-        asked = [x for x in (best_BTK, None if drawn_BT is None else drawn_BT[..., None]) if x is not None]
-        nothing_N0 = joined.token_N.new_empty(len(joined.token_N), 0)
         against = None
         if divergence is not None:
             assert teacher.hidden_BTH is not None and teacher.head is not None
@@ -68,19 +65,10 @@ class Policy(nn.Module):
             self.model.get_output_embeddings(),
             hidden_BSH[joined.row_N, joined.position_N],
             joined.token_N,
-            torch.cat(asked, -1)[picked] if asked else nothing_N0,
+            teacher.named_ids(picked),
             topk,
             self.vocabulary,
             self.rows_per_chunk,
             against,
         )
-        grid = TokenScores(*(scatter(x, tokens.mask_BT) for x in scores))
-        return StudentScores(
-            grid.logprobs_N,
-            grid.entropy_N,
-            at_teacher_topk_BTK=None if best_BTK is None else grid.at_ids_NK[..., : best_BTK.shape[-1]],
-            at_teacher_sample_BT=None if drawn_BT is None else grid.at_ids_NK[..., -1],
-            divergence_BT=None if divergence is None else grid.divergence_N,
-            topk_ids_BTK=grid.topk_ids_NJ if topk else None,
-            topk_logprobs_BTK=grid.topk_logprobs_NJ if topk else None,
-        )
+        return student_scores(scores, tokens.mask_BT, teacher)

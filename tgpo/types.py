@@ -154,6 +154,13 @@ class TeacherSignal:
     hidden_BTH: Tensor | None = None
     head: Head | None = None
 
+    def named_ids(self, picked_BT: Tensor) -> Tensor:
+        """The tokens the student is scored at, `[N,K+1]` or less: the teacher's best, then the one it drew."""
+        best_BTK, drawn_BT = self.topk_ids_BTK, self.sample_ids_BT
+        named = [x for x in (best_BTK, None if drawn_BT is None else drawn_BT[..., None]) if x is not None]
+        nothing_NK = torch.empty(int(picked_BT.sum()), 0, dtype=torch.long, device=picked_BT.device)
+        return torch.cat(named, -1)[picked_BT] if named else nothing_NK
+
     def narrow(self, needs: frozenset[Need], topk: int) -> TeacherSignal:
         """Only what `needs` names, with `topk` entries: an objective cannot read what it did not declare."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from tgpo.functional.reduce import reduce, token_weights
-from tgpo.functional.scoring import score_logits, score_teacher_logits
+from tgpo.functional.scoring import score_logits, score_teacher_logits, student_scores
 from tgpo.functional.sequence import scatter
 from tgpo.objectives.base import Objective
 from tgpo.types import TEACHER_NEEDS, Need, ScoredBatch, StudentScores, TeacherSignal, TokenBatch
@@ -41,12 +42,29 @@ def evaluate(case: dict[str, Any], dtype: torch.dtype = torch.float64) -> tuple[
 def batch_of(case: dict[str, Any], objective: Objective, dtype: torch.dtype) -> ScoredBatch:
     """What the engine would hand over: what the objective asks for, and nothing else."""
     tokens_BT, mask_BT = torch.tensor(case["tokens"]), torch.tensor(case["mask"], dtype=dtype)
-    picked, needs, off_policy_B = mask_BT > 0, objective.needs, torch.tensor(case["off_policy"])
-    token_N, nothing_BP = tokens_BT[picked], torch.empty(len(tokens_BT), 0, dtype=torch.long)
     old_BTV, teacher_BTV = (torch.tensor(case[key], dtype=dtype) for key in ("old_logits", "teacher_logits"))
+    nothing_BP = torch.empty(len(tokens_BT), 0, dtype=torch.long)
+    written = ScoredBatch(
+        tokens=TokenBatch(nothing_BP, nothing_BP, tokens_BT, mask_BT),
+        group_B=torch.tensor(case["group"]),
+        off_policy_B=torch.tensor(case["off_policy"]),
+        reward_B=torch.tensor(case["reward"], dtype=dtype),
+        max_response_length=case["max_response_length"],
+        eos_ids=(case["eos_token_id"],),
+    )
+    return scored(written, old_BTV, teacher_BTV, torch.tensor(case["teacher_target_tokens"]), objective)
+
+
+def scored(
+    batch: ScoredBatch, old_BTV: Tensor, teacher_BTV: Tensor, drawn_BT: Tensor, objective: Objective
+) -> ScoredBatch:
+    """Adds what pi_old and the teacher say, from tables of logits: what `engine.py` does with models."""
+    mask_BT, needs = batch.mask_BT, objective.needs
+    picked = mask_BT > 0
+    token_N = batch.tokens.response_BT[picked]
 
     def grid(x_N: Tensor) -> Tensor:
-        return scatter(x_N, mask_BT)
+        return scatter(x_N.detach(), mask_BT)
 
     best = score_teacher_logits(teacher_BTV[picked], token_N, objective.teacher_topk, token_N[:, None])
     old = score_logits(old_BTV[picked], token_N, best.topk_ids_NK, topk=objective.student_topk)
@@ -56,42 +74,29 @@ def batch_of(case: dict[str, Any], objective: Objective, dtype: torch.dtype) -> 
         topk_ids_BTK=grid(best.topk_ids_NK),
         topk_logprobs_BTK=grid(best.topk_logprobs_NK),
         at_student_topk_BTK=grid(at_old),
-        sample_ids_BT=torch.tensor(case["teacher_target_tokens"]),
+        sample_ids_BT=drawn_BT,
         hidden_BTH=teacher_BTV,
         head=lambda logits_NV: logits_NV,
     )
-    return ScoredBatch(
-        tokens=TokenBatch(nothing_BP, nothing_BP, tokens_BT, mask_BT),
-        group_B=torch.tensor(case["group"]),
-        off_policy_B=off_policy_B,
-        reward_B=torch.tensor(case["reward"], dtype=dtype) if Need.REWARD in needs else None,
-        old_logprobs_BT=grid(old.logprobs_N) * ~off_policy_B[:, None] if Need.OLD_LOGPROBS in needs else None,
+    old_BT = grid(old.logprobs_N) * ~batch.off_policy_B[:, None]
+    return replace(
+        batch,
+        reward_B=batch.reward_B if Need.REWARD in needs else None,
+        old_logprobs_BT=old_BT if Need.OLD_LOGPROBS in needs else None,
         old_at_teacher_topk_BTK=grid(old.at_ids_NK) if Need.OLD_AT_TEACHER_TOPK in needs else None,
         old_topk_logprobs_BTK=grid(old.topk_logprobs_NJ) if Need.TEACHER_AT_STUDENT_TOPK in needs else None,
         teacher=signal.narrow(needs, objective.teacher_topk) if needs & TEACHER_NEEDS else None,
-        max_response_length=case["max_response_length"],
-        eos_ids=(case["eos_token_id"],),
     )
 
 
 def scores_of(student_BTV: Tensor, batch: ScoredBatch, objective: Objective) -> StudentScores:
     """What `policy.py` answers, from logits where it has hidden states."""
     picked, teacher = batch.mask_BT > 0, batch.teacher or TeacherSignal()
-    best, drawn = teacher.topk_ids_BTK, teacher.sample_ids_BT
-    asked = [x for x in (best, None if drawn is None else drawn[..., None]) if x is not None]
-    token_N = batch.tokens.response_BT[picked]
     scores = score_logits(
         student_BTV[picked],
-        token_N,
-        torch.cat(asked, -1)[picked] if asked else token_N.new_empty(len(token_N), 0),
+        batch.tokens.response_BT[picked],
+        teacher.named_ids(picked),
         divergence=objective.divergence,
         teacher_logits_NV=None if teacher.hidden_BTH is None else teacher.hidden_BTH[picked],
     )
-    logprobs, entropy, at_ids, divergence = (scatter(x, batch.mask_BT) for x in scores[:4])
-    return StudentScores(
-        logprobs,
-        entropy,
-        at_teacher_topk_BTK=None if best is None else at_ids[..., : best.shape[-1]],
-        at_teacher_sample_BT=None if drawn is None else at_ids[..., -1],
-        divergence_BT=None if objective.divergence is None else divergence,
-    )
+    return student_scores(scores, batch.mask_BT, teacher)

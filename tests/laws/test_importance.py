@@ -28,7 +28,8 @@ def expected_gradient(world, sampler, cap, estimator="k1_advantage"):
     batch = batch_of(SEQUENCES, old, world.teacher, torch.zeros(27, dtype=torch.long), objective)
     sampler_BT = sequence_logprobs(sampler, SEQUENCES)
     if cap is not None:
-        weights_BT = importance(batch.old_logprobs_BT, sampler_BT, batch.off_policy_B, cap)
+        old_BT = sequence_logprobs(old, SEQUENCES)
+        weights_BT = importance(old_BT, sampler_BT, batch.off_policy_B, cap)
         batch = replace(batch, importance_BT=weights_BT)
     loss_BT = objective.loss(scores_of(world.policy, batch, objective), batch, objective.credit(batch, 1)).loss_BT
     return gradient((sampler_BT.sum(1).exp() * loss_BT.mean(1)).sum(), world.policy)

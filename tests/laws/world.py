@@ -15,8 +15,7 @@ from torch import Tensor
 
 from tests.conformance import adapter
 from tgpo.functional.reduce import reduce, token_weights
-from tgpo.functional.scoring import score_logits, score_teacher_logits
-from tgpo.types import ScoredBatch, StudentScores, TeacherSignal, TokenBatch
+from tgpo.types import ScoredBatch, StudentScores, TokenBatch
 
 V, T = 3, 3
 SEQUENCES = torch.tensor(list(product(range(V), repeat=T)))
@@ -104,38 +103,18 @@ class World:
 def batch_of(
     tokens_BT: Tensor, old: Tensor, teacher: Tensor, group_B: Tensor, objective, off_policy_B: Tensor | None = None
 ) -> ScoredBatch:
-    """What the engine hands over: everything the objective asks for, all positions unmasked."""
-
-    def grid(x_N: Tensor) -> Tensor:
-        return x_N.view(*tokens_BT.shape, *x_N.shape[1:]).detach()
-
-    token_N, nothing = tokens_BT.flatten(), torch.empty(len(tokens_BT), 0, dtype=torch.long)
-    teacher_NV, old_NV = (logits_of(x, tokens_BT).flatten(0, 1) for x in (teacher, old))
-    best = score_teacher_logits(teacher_NV, token_N, max(objective.teacher_topk, 1), token_N[:, None])
-    ours = score_logits(old_NV, token_N, best.topk_ids_NK, topk=objective.student_topk)
-    at_ours = score_teacher_logits(teacher_NV, token_N, 1, ours.topk_ids_NJ).at_ids_NJ
-    off_policy_B = torch.zeros(len(tokens_BT), dtype=torch.bool) if off_policy_B is None else off_policy_B
-    signal = TeacherSignal(
-        sampled_logprobs_BT=grid(best.logprobs_N),
-        topk_ids_BTK=grid(best.topk_ids_NK),
-        topk_logprobs_BTK=grid(best.topk_logprobs_NK),
-        at_student_topk_BTK=grid(at_ours),
-        sample_ids_BT=tokens_BT.roll(1, 0),
-        hidden_BTH=grid(teacher_NV),
-        head=lambda logits_NV: logits_NV,
-    )
-    return ScoredBatch(
+    """What the engine hands over, all positions unmasked."""
+    nothing = torch.empty(len(tokens_BT), 0, dtype=torch.long)
+    written = ScoredBatch(
         tokens=TokenBatch(nothing, nothing, tokens_BT, torch.ones(tokens_BT.shape, dtype=torch.float64)),
         group_B=group_B,
-        off_policy_B=off_policy_B,
+        off_policy_B=torch.zeros(len(tokens_BT), dtype=torch.bool) if off_policy_B is None else off_policy_B,
         reward_B=reward_of(tokens_BT),
-        old_logprobs_BT=grid(ours.logprobs_N) * ~off_policy_B[:, None],
-        old_at_teacher_topk_BTK=grid(ours.at_ids_NK),
-        old_topk_logprobs_BTK=grid(ours.topk_logprobs_NJ),
-        teacher=signal.narrow(objective.needs, objective.teacher_topk),
         max_response_length=T,
         eos_ids=EOS,
     )
+    tables = (logits_of(old, tokens_BT), logits_of(teacher, tokens_BT))
+    return adapter.scored(written, *tables, tokens_BT.roll(1, 0), objective)
 
 
 def scores_of(policy: Tensor, batch: ScoredBatch, objective) -> StudentScores:

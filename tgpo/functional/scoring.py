@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from tgpo.types import Head, RowDivergence
+from tgpo.functional.sequence import scatter
+from tgpo.types import Head, RowDivergence, StudentScores, TeacherSignal
 
 
 class TokenScores(NamedTuple):
@@ -134,6 +135,22 @@ def score_hidden(
     else:
         parts = [rows(*chunk) for chunk in chunks]
     return TokenScores(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def student_scores(scores: TokenScores, mask_BT: Tensor, teacher: TeacherSignal) -> StudentScores:
+    """Scores of the unmasked tokens, at the ids that `teacher.named_ids` gave, on the grid; 0 elsewhere."""
+    grid = TokenScores(*(scatter(x, mask_BT) for x in scores))
+    best_BTK, drawn_BT = teacher.topk_ids_BTK, teacher.sample_ids_BT
+    own = grid.topk_ids_NJ.shape[-1] > 0
+    return StudentScores(
+        grid.logprobs_N,
+        grid.entropy_N,
+        at_teacher_topk_BTK=None if best_BTK is None else grid.at_ids_NK[..., : best_BTK.shape[-1]],
+        at_teacher_sample_BT=None if drawn_BT is None else grid.at_ids_NK[..., -1],
+        divergence_BT=None if teacher.hidden_BTH is None else grid.divergence_N,
+        topk_ids_BTK=grid.topk_ids_NJ if own else None,
+        topk_logprobs_BTK=grid.topk_logprobs_NJ if own else None,
+    )
 
 
 def score_teacher_hidden(
