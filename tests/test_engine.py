@@ -17,7 +17,7 @@ from tgpo.types import TEACHER_NEEDS, Need, TeacherSignal
 
 class CountingTeacher:
     def __init__(self, teacher) -> None:
-        self.teacher, self.asked = teacher, []
+        self.teacher, self.states_width, self.asked = teacher, teacher.states_width, []
 
     def score(self, tokens, query):
         self.asked.append(query)
@@ -38,7 +38,7 @@ def test_the_teacher_is_asked_only_for_what_the_objective_declares(trainer):
     for query in engine.teacher.asked:
         assert query.topk == objective.teacher_topk
         assert query.full == (Need.TEACHER_FULL in needs)
-        assert (query.sample_seed is not None) == (Need.TEACHER_SAMPLE in needs)
+        assert (query.uniform_BT is not None) == (Need.TEACHER_SAMPLE in needs)
         assert (query.at_ids_BTK is not None) == (Need.TEACHER_AT_STUDENT_TOPK in needs)
     engine.collect(1, objective, observe_topk=7)
     assert engine.teacher.asked[-1].topk == max(7, objective.teacher_topk)

@@ -1,7 +1,8 @@
 """Checkpoints: written aside, then renamed, so that `checkpoints/step-N/` is complete or absent. No pickle.
 
-`model/` loads with `AutoModelForCausalLM`; `optimizer.safetensors` holds the optimiser's state by parameter name, as
-torch.distributed.checkpoint gathers it, so that it does not depend on the number of processes.
+`model/` loads with `AutoModelForCausalLM`, adapters merged; `adapters/` are they alone, for peft; the optimiser's state
+is in `optimizer.safetensors` by parameter name, as torch.distributed.checkpoint gathers it: it does not depend on
+the number of processes.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
-    get_model_state_dict,
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
 
+from tgpo.distributed import is_main
 from tgpo.errors import RequestError
 from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
+from tgpo.weights import adapter_weights, plain_weights, restore_adapters, save_adapters
 
 SEPARATOR = "|"  # between a parameter's name and that of its state, as in `model.norm.weight|exp_avg`
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -37,15 +39,27 @@ def save(
     tokenizer: Any,
     optimizer: torch.optim.Optimizer,
     objective: Objective,
+    base: str = "",
 ) -> Path:
-    """Writes `folder/step-N`; a kill at any moment leaves either nothing or all of it."""
+    """Writes `folder/step-N`; a kill at any moment leaves either nothing or all of it.
+
+    Called by every process, since each may hold but a part; the main one writes. `base` is the path of the model that
+    adapters belong to.
+    """
     target = folder / f"step-{step}"
+    adapters = adapter_weights(policy.model)
+    # on the way, each process holds one whole weight at a time
+    weights = {name: value.cpu() for name, value in plain_weights(policy.model) if is_main()}
+    gathered: Any = get_optimizer_state_dict(policy, optimizer, options=FULL)
+    if not is_main():
+        return target
     aside = folder / f".step-{step}.partial"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    policy.model.save_pretrained(aside / "model", state_dict=get_model_state_dict(policy.model, options=FULL))
+    policy.model.save_pretrained(aside / "model", state_dict=weights)
+    if adapters:
+        save_adapters(adapters, policy.model, aside / "adapters", base)
     tokenizer.save_pretrained(aside / "model")
-    gathered: Any = get_optimizer_state_dict(policy, optimizer, options=FULL)
     tensors = {
         f"{parameter}{SEPARATOR}{name}": value.contiguous()
         for parameter, values in gathered["state"].items()
@@ -86,8 +100,13 @@ def newest(run: Path) -> Path:
     return found[-1]
 
 
-def restore(path: Path, policy: nn.Module, optimizer: torch.optim.Optimizer, objective: Objective) -> int:
-    """Puts back the optimiser's and the objective's state (the weights come with the model) and returns the step."""
+def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, objective: Objective) -> int:
+    """Puts back the optimiser's and the objective's state and the adapters, and returns the step.
+
+    Without adapters the weights come with the model, which is loaded from the checkpoint.
+    """
+    if (path / "adapters").is_dir():
+        restore_adapters(path / "adapters", policy.model)
     state = json.loads((path / "state.json").read_text())
     by_parameter: dict[str, dict[str, Tensor]] = {}
     for key, value in load_file(path / "optimizer.safetensors").items():

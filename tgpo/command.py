@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -36,26 +37,39 @@ def guard(main: Callable[[], None]) -> None:
 
 
 def fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    tell(f"error: {message}")
     sys.exit(REQUEST_IS_WRONG)
+
+
+def tell(message: str) -> None:
+    """Once, however many processes there are."""
+    if is_main():
+        print(message, file=sys.stderr)
 
 
 def run_job(config: DictConfig) -> None:
     """One job: checks the request with the light imports, then runs it. A wrong one leaves no directory behind."""
     runtime = HydraConfig.get().runtime
-    directory, resume = Path(runtime.output_dir), config.resume is not None
+    own, resume = Path(runtime.output_dir), config.resume is not None
     with open_dict(config):
         config.choices = {group: choice for group, choice in runtime.choices.items() if not group.startswith("hydra/")}
-        config.output_dir = str(directory)  # a sweep gives each job a folder of its own
+        config.output_dir = str(own)  # a sweep gives each job a folder of its own
         config.overrides = list(HydraConfig.get().overrides.task)
-    try:
+
+    def checked() -> Request:
         if resume and len(config.overrides) > 1:
             raise RequestError("resume goes on with the run's own configuration; give resume=PATH and nothing else")
-        request = check(RunDirectory(directory).config() if resume else config)
+        request = check(RunDirectory(own).config() if resume else config)
 
         from tgpo.preflight import preflight
 
         preflight(request)
+        return request
+
+    try:
+        request, directory = agreed(checked, own) if several() else (checked(), own)
+        if directory != own:
+            remove_if_empty(own)
 
         from tgpo.loop import RunInterruptedError
         from tgpo.run import run
@@ -63,14 +77,53 @@ def run_job(config: DictConfig) -> None:
         try:
             run(request, directory, resume=resume)
         except StoppedError as error:
-            print(f"stopped: {error}; go on with: python run.py resume={directory}", file=sys.stderr)
+            tell(f"stopped: {error}; go on with: python run.py resume={directory}")
             sys.exit(STOPPED)
         except RunInterruptedError:
-            print(f"interrupted; go on with: python run.py resume={directory}", file=sys.stderr)
+            tell(f"interrupted; go on with: python run.py resume={directory}")
             sys.exit(INTERRUPTED)
     except RequestError as error:
-        remove_if_empty(directory)
+        remove_if_empty(own)
         fail(str(error))
+
+
+def several() -> bool:
+    """Whether `torchrun` began more than this process; asked of the environment, because torch takes seconds."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def agreed(checked: Callable[[], Request], own: Path) -> tuple[Request, Path]:
+    """The request, which must be the same in every process, and the main one's directory. The others fall silent."""
+    from tgpo import distributed
+
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise RequestError("torchrun runs one job in several processes; for a sweep use -m without it, or a launcher")
+    if not is_main():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
+    distributed.start()
+    requests = distributed.together(checked)
+    for rank, request in enumerate(requests):
+        if where := first_difference(requests[0].resolved, request.resolved):
+            key, ours, theirs = where
+            raise RequestError(
+                f"process {rank} was given {key}={theirs} and process 0 {key}={ours}; start all with the same command"
+            )
+    return requests[distributed.rank()], distributed.gather(own)[0]
+
+
+def first_difference(ours: Any, theirs: Any, key: str = "") -> tuple[str, Any, Any] | None:
+    """Of two configurations: the first key that differs, and its two values. Folders are named by the clock."""
+    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+        return None if ours == theirs else (key, ours, theirs)
+    for name in sorted({*ours, *theirs} - {"output_dir", "overrides", "choices"}):
+        inner = f"{key}.{name}" if key else name
+        if found := first_difference(ours.get(name), theirs.get(name), inner):
+            return found
+    return None
 
 
 def request_from(overrides: list[str]) -> Request:

@@ -26,6 +26,12 @@ class StudentOptions(Options):
     path: str
 
 
+class LoraOptions(Options):
+    rank: int = Field(ge=0)
+    alpha: int = Field(ge=1)
+    targets: Literal["all-linear"] | list[str]
+
+
 class TeacherOptions(Options):
     name: str
     path: str | None
@@ -104,7 +110,8 @@ class TrainOptions(Options):
     checkpoint_every: int = Field(ge=1)
     keep_checkpoints: int = Field(ge=1)
     max_bad_steps: int = Field(ge=0)
-    dtype: Literal["float32", "bfloat16"]
+    dtype: Literal["float32", "bfloat16", "float64"]
+    gradient_checkpointing: bool
     device: str
     threads: int | None = Field(ge=1)
 
@@ -143,6 +150,7 @@ class RunOptions(Options):
     objective: dict[str, Any]
     task: dict[str, Any]
     student: StudentOptions
+    lora: LoraOptions
     teacher: TeacherOptions
     demonstrations: DemonstrationOptions
     rollout: RolloutOptions
@@ -160,6 +168,12 @@ class RunOptions(Options):
         prompts, updates = self.rollout.prompts_per_batch, self.train.updates_per_batch
         if prompts % updates:
             raise ValueError(f"rollout.prompts_per_batch ({prompts}) does not divide into {updates} equal updates")
+        return self
+
+    @model_validator(mode="after")
+    def _vllm_has_the_type(self) -> RunOptions:
+        if self.train.dtype == "float64" and "vllm" in (self.rollout.backend, self.teacher.backend):
+            raise ValueError("train.dtype=float64 is not a type vLLM knows; use rollout=hf and teacher.backend=hf")
         return self
 
 

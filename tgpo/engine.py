@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tgpo.distributed import rank, size, summed
 from tgpo.errors import RequestError
-from tgpo.functional.batching import by_token_budget
+from tgpo.functional.batching import dealt
 from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
 from tgpo.rollout.base import RolloutEngine, Sampling, encode_prompts
@@ -70,6 +71,7 @@ class EngineOptions:
     importance_cap: float | None
     updates_per_batch: int
     max_tokens: int
+    max_states: int  # elements of the teacher's hidden states that are kept for a whole batch
     eos_ids: tuple[int, ...]
 
 
@@ -194,31 +196,50 @@ class Engine:
             return None
         if self.teacher is None:
             raise ValueError("the objective needs a teacher and there is none")
+        width = self.teacher.states_width
+        kept = width is not None and tokens.mask_BT.numel() * width <= self.options.max_states
         query = TeacherQuery(
             # for the metrics; free where the teacher's head runs anyway, and it does unless the policy is to run it
             sampled=Need.TEACHER_FULL not in needs or observe_topk > 0,
             topk=min(max(objective.teacher_topk, observe_topk), len(self.tokenizer)),
             at_ids_BTK=at_ids_BTK,
-            sample_seed=derived_seed(self.options.seed, "teacher", step) if Need.TEACHER_SAMPLE in needs else None,
-            full=Need.TEACHER_FULL in needs,
+            uniform_BT=self._teacher_draws(tokens, step) if Need.TEACHER_SAMPLE in needs else None,
+            full=Need.TEACHER_FULL in needs and kept,
         )
+        if not (query.sampled or query.topk or query.full):
+            return None  # its states are asked for when they are used
         signal = self.teacher.score(tokens, query)
         check_signal(signal, query, tokens, len(self.tokenizer))
         return signal
+
+    def teacher_states(self, tokens: TokenBatch) -> TeacherSignal:
+        """The teacher's hidden states of a few rows, where those of the whole batch were too large to keep."""
+        assert self.teacher is not None
+        query = TeacherQuery(sampled=False, full=True)
+        signal = self.teacher.score(tokens, query)
+        check_signal(signal, query, tokens, len(self.tokenizer))
+        return signal
+
+    def _teacher_draws(self, tokens: TokenBatch, step: int) -> Tensor:
+        """A random number for each (response, position): a draw does not depend on how the batch is cut."""
+        generator = torch.Generator().manual_seed(derived_seed(self.options.seed, "teacher", step))
+        drawn_BT = torch.rand(tokens.mask_BT.shape, generator=generator, dtype=torch.float64)
+        return drawn_BT.to(tokens.mask_BT.device)
 
     @torch.no_grad()
     def _score_policy(self, tokens: TokenBatch, teacher: TeacherSignal | None = None, topk: int = 0) -> StudentScores:
         """The policy as it stands, over the whole batch: a forward pass that only some objectives cost."""
         shape, grids = tokens.mask_BT.shape, {}
-        for rows in by_token_budget(tokens.length_B, self.options.max_tokens):
-            part = tokens.select(rows)
+        for rows in dealt(tokens.length_B, self.options.max_tokens, size())[rank()]:
+            taken = rows if len(rows) else tokens.length_B.argmin()[None]  # a pass made because others make theirs
+            part = tokens.select(taken)
             width = part.mask_BT.shape[1]
-            scores = self.policy(part, teacher.select(rows, width) if teacher else None, topk)
+            scores = self.policy(part, teacher.select(taken, width) if teacher else None, topk)
             for name, values_BT in vars(scores).items():
                 if values_BT is not None:
                     grid = grids.setdefault(name, values_BT.new_zeros(*shape, *values_BT.shape[2:]))
-                    grid[rows, :width] = values_BT
-        return StudentScores(**grids)
+                    grid[rows, :width] = values_BT[: len(rows)]
+        return StudentScores(**{name: summed(grid) for name, grid in grids.items()})
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tgpo import checkpoint
+from tgpo import checkpoint, distributed
 from tgpo.config import Request
 from tgpo.engine import Collected, derived_seed
 from tgpo.errors import RequestError, StoppedError
@@ -46,7 +46,7 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[
     options = parts.request.options
     steps, bad = options.train.steps, 0
     files.drop_after(parts.done if parts.done else -1)
-    writer, samples = open_writer(parts.request, files.path), JsonLines(files.path / "rollouts.jsonl")
+    writer, samples = open_writer(parts.request, files.path), open_samples(files.path)
     latest: dict[str, Any] = {}
 
     def assess(step: int) -> None:
@@ -56,8 +56,10 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[
 
     def save(step: int) -> None:
         trainer = parts.trainer
-        checkpoint.save(files.checkpoints, step, trainer.policy, parts.tokenizer, trainer.optimizer, trainer.objective)
-        checkpoint.prune(files.checkpoints, options.train.keep_checkpoints)
+        parts_of_it = trainer.policy, parts.tokenizer, trainer.optimizer, trainer.objective
+        checkpoint.save(files.checkpoints, step, *parts_of_it, base=options.student.path)
+        if distributed.is_main():
+            checkpoint.prune(files.checkpoints, options.train.keep_checkpoints)
 
     try:
         with open_view(steps, parts.done) as view:
@@ -80,7 +82,9 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[
                 view.show(step, latest)
                 bad = bad + 1 if record["train/skipped_updates"] == record["train/updates"] else 0
                 unstable = bad > options.train.max_bad_steps
-                interrupted = interrupt.requested  # read once: a signal from here on waits for the next checkpoint
+                interrupted = any(
+                    distributed.gather(interrupt.requested)
+                )  # read once: a signal from here on waits for the next checkpoint
                 last = step == steps or unstable or interrupted
                 if step % options.train.checkpoint_every == 0 or last:
                     save(step)
@@ -128,6 +132,8 @@ def sampled(step: int, collected: Collected, count: int) -> Iterator[dict[str, A
 
 def open_writer(request: Request, directory: Path) -> Writer:
     options = request.options
+    if not distributed.is_main():
+        return Writer([])
     sinks: list[Sink] = [JsonLines(directory / "metrics.jsonl")]
     if options.logger.backend == "wandb":
         tags = [objective_name(request), options.teacher.name, options.student.name]
@@ -143,6 +149,10 @@ def open_writer(request: Request, directory: Path) -> Writer:
             )
         )
     return Writer(sinks)
+
+
+def open_samples(directory: Path) -> Writer:
+    return Writer([JsonLines(directory / "rollouts.jsonl")] if distributed.is_main() else [])
 
 
 def greet(view: View, parts: Parts, directory: Path) -> None:

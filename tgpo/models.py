@@ -74,11 +74,16 @@ def pick_device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
+def master(dtype: str) -> str:
+    """The type weights are trained in: in bfloat16 itself, a step of 1e-6 would round to nothing."""
+    return "float32" if dtype == "bfloat16" else dtype
+
+
 def precision(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
-    """Forward passes in `dtype` over float32 weights: in bfloat16 itself, a step of 1e-6 would round to nothing."""
+    """Forward passes in bfloat16 over the weights' own type; in that type for anything else."""
     import torch
 
-    return torch.autocast(device.type, getattr(torch, dtype), enabled=dtype != "float32")
+    return torch.autocast(device.type, getattr(torch, dtype), enabled=dtype == "bfloat16")
 
 
 def eos_ids(model: PreTrainedModel, tokenizer: Any) -> tuple[int, ...]:

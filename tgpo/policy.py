@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,10 +25,16 @@ class Policy(nn.Module):
         vocabulary: the tokenizer's size; the model's padding columns beyond it never enter a softmax.
         max_logits: the most logits (rows x vocabulary) that exist at one time.
         dtype: of the forward pass; see `tgpo.models.precision`.
+        recompute: gradient checkpointing: the backward pass runs each block again.
     """
 
-    def __init__(self, model: PreTrainedModel, vocabulary: int, max_logits: int, dtype: str = "float32") -> None:
+    def __init__(
+        self, model: PreTrainedModel, vocabulary: int, max_logits: int, dtype: str = "float32", recompute: bool = False
+    ) -> None:
         super().__init__()
+        if recompute:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.recompute = recompute
         self.model: Any = model  # transformers' annotations do not know its own decoders and heads
         self.vocabulary, self.dtype = vocabulary, dtype
         self.rows_per_chunk = max(1, max_logits // vocabulary)
@@ -49,8 +57,19 @@ class Policy(nn.Module):
             topk: how many of the student's own best tokens to name.
             divergence: of the two whole distributions; needs the teacher's hidden states and head.
         """
-        with precision(self.device, self.dtype):
+        with precision(self.device, self.dtype), self._recomputing():
             return self._scores(tokens, teacher or TeacherSignal(), topk, divergence)
+
+    @contextmanager
+    def _recomputing(self) -> Iterator[None]:
+        """transformers recomputes blocks in training mode alone, which would also bring dropout: the flag is set on the
+        blocks and not on what they hold, and not while they decode."""
+        blocks = self.model.get_decoder().layers if self.recompute and torch.is_grad_enabled() else []
+        for block in blocks:
+            block.training = True
+        yield
+        for block in blocks:
+            block.training = False
 
     def _scores(
         self, tokens: TokenBatch, teacher: TeacherSignal, topk: int, divergence: RowDivergence | None

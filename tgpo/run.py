@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tgpo import checkpoint
+from tgpo import checkpoint, distributed
 from tgpo.config import Request
 from tgpo.demonstrate import demonstrate
 from tgpo.engine import Engine, EngineOptions
 from tgpo.interrupt import Interrupt
 from tgpo.loop import Parts, RunInterruptedError, rounds
-from tgpo.models import eos_ids, load_model, load_tokenizer, pick_device
+from tgpo.models import eos_ids, load_model, load_tokenizer, master, pick_device
 from tgpo.policy import Policy
 from tgpo.preflight import longest_sequence
 from tgpo.provenance import provenance
 from tgpo.report.page import closing_lines, write_report
 from tgpo.rollout.base import RolloutEngine
-from tgpo.rundir import RunDirectory
+from tgpo.rundir import ReadOnly, RunDirectory
+from tgpo.sharded import RewardedOnce, SharedRollout, SharedTeacher, shard
 from tgpo.tasks.demonstrations import Demonstrations, read
 from tgpo.teachers.base import Teacher
 from tgpo.trainer import Trainer
 from tgpo.types import Need
+from tgpo.weights import add_adapters
 
 DEFAULT_THREADS = torch.get_num_threads()  # before any job of a sweep has changed it
 
 
-def run(request: Request, directory: Path, *, resume: bool) -> Path:
-    """Runs (or resumes) one checked request in `directory`; returns the path of its report."""
-    files = RunDirectory(directory)
+def run(request: Request, directory: Path, *, resume: bool) -> None:
+    """Runs (or resumes) one checked request in `directory`, and writes its report."""
+    files = RunDirectory(directory) if distributed.is_main() else ReadOnly(directory)
     from_checkpoint = checkpoint.newest(directory) if resume else None
     if resume:
         files.note_resume(provenance(request.resolved))
@@ -58,9 +61,8 @@ def run(request: Request, directory: Path, *, resume: bool) -> Path:
         # now, not while the next job of a sweep runs: a vLLM engine that is collected takes what another one shares
         parts = None
         gc.collect()
-    report = write_report(directory)
-    print(closing_lines(directory, report), flush=True)
-    return report
+    if distributed.is_main():
+        print(closing_lines(directory, write_report(directory)), flush=True)
 
 
 def demonstrations(request: Request, directory: Path) -> Demonstrations | None:
@@ -70,7 +72,7 @@ def demonstrations(request: Request, directory: Path) -> Demonstrations | None:
     if request.options.demonstrations.path is not None:
         return read(Path(request.options.demonstrations.path))
     torch.set_num_threads(request.options.train.threads or DEFAULT_THREADS)
-    demonstrate(request, directory / "demonstrations", print)
+    distributed.once(lambda: demonstrate(request, directory / "demonstrations", print))
     return read(directory / "demonstrations")
 
 
@@ -85,15 +87,21 @@ def build(request: Request, from_checkpoint: Path | None, demonstrations: Demons
     torch.use_deterministic_algorithms(device.type == "cpu")
     if device.type == "cpu":
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-    student_path = str(from_checkpoint / "model") if from_checkpoint else options.student.path
+    # adapters are put back beside the weights they were trained on
+    trained = from_checkpoint if not options.lora.rank else None
+    student_path = str(trained / "model") if trained else options.student.path
     tokenizer = load_tokenizer(student_path)
-    model = load_model(student_path, "float32", device)
-    policy = Policy(model, len(tokenizer), train.max_logits, train.dtype)
-    teacher = None
+    model = load_model(student_path, master(train.dtype), device)
+    if options.lora.rank:
+        add_adapters(model, options.lora)
+    policy = Policy(model, len(tokenizer), train.max_logits, train.dtype, train.gradient_checkpointing)
     ends, longest = eos_ids(model, tokenizer), longest_sequence(request, tokenizer)
     sampler = load_rollout(request, student_path, model, tokenizer, ends, longest)
-    if options.teacher.path is not None:
-        teacher = load_teacher(request, device, len(tokenizer), longest)
+    teacher = load_teacher(request, device, len(tokenizer), longest) if options.teacher.path is not None else None
+    if distributed.size() > 1:
+        shard(policy, train.dtype)
+        sampler, teacher = SharedRollout(sampler), SharedTeacher(teacher) if teacher else None
+        request = replace(request, task=RewardedOnce(request.task))
     engine_options = EngineOptions(
         seed=options.seed,
         prompts_per_batch=rollout.prompts_per_batch,
@@ -104,6 +112,7 @@ def build(request: Request, from_checkpoint: Path | None, demonstrations: Demons
         importance_cap=rollout.importance_cap,
         updates_per_batch=train.updates_per_batch,
         max_tokens=train.max_tokens_per_micro_batch,
+        max_states=train.max_logits,
         eos_ids=ends,
     )
     engine = Engine(request.task, sampler, policy, teacher, demonstrations, tokenizer, engine_options)
@@ -123,7 +132,7 @@ def load_rollout(
     if options.rollout.backend == "hf":
         from tgpo.rollout import hf
 
-        return hf.load(model, tokenizer, ends, dtype)
+        return hf.load(path, model, tokenizer, ends, dtype, sharded=distributed.size() > 1)
     from tgpo.rollout import vllm
 
     probe = request.task.eval_problems()[:4]

@@ -59,6 +59,22 @@ class RunDirectory:
         write_whole(self.path / "status.json", json.dumps(record, indent=1) + "\n")
 
 
+class ReadOnly(RunDirectory):
+    """The same for the processes beside the one that writes."""
+
+    def create(self, resolved: dict[str, Any], provenance: dict[str, Any]) -> None:
+        pass
+
+    def note_resume(self, provenance: dict[str, Any]) -> None:
+        pass
+
+    def drop_after(self, step: int) -> None:
+        pass
+
+    def status(self, state: State, step: int, reason: str | None = None) -> None:
+        pass
+
+
 def write_whole(path: Path, text: str) -> None:
     """Written aside, synced, renamed: a reader sees the old file or the new one."""
     aside = path.with_name(f".{path.name}.partial")

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tgpo import distributed
 from tgpo.config import MetricsOptions, TrainOptions
 from tgpo.engine import Collected, Engine, derived_seed
-from tgpo.functional.batching import by_token_budget
+from tgpo.functional.batching import dealt
 from tgpo.functional.reduce import reduce, token_weights
 from tgpo.functional.schedule import learning_rate
 from tgpo.metrics.divergence import divergence_metrics, topk_overlap
@@ -21,6 +22,7 @@ from tgpo.metrics.lengths import length_metrics, reward_metrics
 from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
 from tgpo.types import Credit, Need
+from tgpo.weights import whole
 
 Numbers = dict[str, float]
 Record = dict[str, float | str]
@@ -123,7 +125,8 @@ class Trainer:
             if meter:
                 meter.close_group()
         variance = meter.finish() if meter else {}
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.options.max_grad_norm))
+        sums = added(distributed.gather(sums))
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(self.parameters, self.options.max_grad_norm)))
         finite = math.isfinite(norm) and math.isfinite(sums["loss/total"])
         if finite:
             for group in self.optimizer.param_groups:
@@ -133,7 +136,9 @@ class Trainer:
         return {**sums, "gradient/norm": norm, **variance} if finite else None
 
     def _micro_batches(self, update: Update, by_group: bool) -> list[list[Tensor]]:
-        """Rows of each micro-batch, in units whose gradient is measured as one: each group, or the whole update."""
+        """Rows of each of this process's micro-batches, in units whose gradient is measured as one: each group, or the
+        whole update. All processes have as many: a sharded model's passes are made together, an empty one if need be.
+        """
         batch = update.collected.batch
         lengths_B = batch.tokens.length_B
         units = [update.row_U]
@@ -141,7 +146,8 @@ class Trainer:
             group_U = batch.group_B[update.row_U]
             units = [update.row_U[group_U == group] for group in group_U.unique()]
         budget = self.options.max_tokens_per_micro_batch
-        return [[row_U[part] for part in by_token_budget(lengths_B[row_U], budget)] for row_U in units]
+        plans = [dealt(lengths_B[row_U], budget, distributed.size())[distributed.rank()] for row_U in units]
+        return [[row_U[part] for part in plan] for row_U, plan in zip(units, plans, strict=True)]
 
     def _meter(self, k: int, number: int) -> GroupGradients | None:
         if not is_due(k, self.metrics.gradient_variance_every):
@@ -153,10 +159,15 @@ class Trainer:
 
     def _backward(self, update: Update, rows: Tensor) -> dict[str, Tensor]:
         """Adds one micro-batch's share of the gradient; returns its share of the values to log."""
+        if not len(rows):
+            return self._nothing(update)
         batch = update.collected.batch.select(rows)
         width = batch.mask_BT.shape[1]
         credit, weights_BT = update.credit.select(rows, width), update.weights_BT[rows, :width]
-        student = self.policy(batch.tokens, batch.teacher, update.observe_topk, self.objective.divergence)
+        teacher = batch.teacher
+        if Need.TEACHER_FULL in self.objective.needs and (teacher is None or teacher.hidden_BTH is None):
+            teacher = self.engine.teacher_states(batch.tokens)
+        student = self.policy(batch.tokens, teacher, update.observe_topk, self.objective.divergence)
         if Need.OLD_AT_TEACHER_TOPK in self.objective.needs and batch.old_at_teacher_topk_BTK is None:
             # one update a batch: pi_old is the policy as it stands
             assert student.at_teacher_topk_BTK is not None
@@ -166,7 +177,8 @@ class Trainer:
         loss = reduce(answer.loss_BT, weights_BT)
         if self.options.entropy_bonus:
             loss = loss - self.options.entropy_bonus * reduce(student.entropy_BT, credit.mask_BT / trained)
-        loss.backward()
+        # a sharded model's gradient is the mean over the processes, and each has a share of the sum
+        (loss * distributed.size()).backward()
 
         token_means = {"policy/entropy": student.entropy_BT.detach(), **answer.token_means}
         own_means = {}
@@ -185,6 +197,13 @@ class Trainer:
             **{name: (value_BT * credit.mask_BT).sum() / trained for name, value_BT in token_means.items()},
             **{name: (value_BT * own_BT).sum() / update.own_tokens for name, value_BT in own_means.items()},
         }
+
+    def _nothing(self, update: Update) -> dict[str, Tensor]:
+        """The passes of a micro-batch that adds nothing, made because other processes make theirs."""
+        tokens = update.collected.batch.tokens
+        student = self.policy(tokens.select(tokens.length_B.argmin()[None]))
+        (student.logprobs_BT.sum() * 0.0).backward()
+        return {}
 
     def _learning_rate(self, k: int) -> float:
         options = self.options
@@ -215,6 +234,14 @@ def demonstrations(collected: Collected, objective: Objective) -> Numbers:
         return {}
     used = int(collected.batch.off_policy_B.sum())
     return {"demonstrations/used": used, "demonstrations/missing": collected.missing_demonstrations}
+
+
+def added(records: list[defaultdict[str, float]]) -> defaultdict[str, float]:
+    total: defaultdict[str, float] = defaultdict(float)
+    for record in records:
+        for name, value in record.items():
+            total[name] += value
+    return total
 
 
 def is_due(k: int, every: int) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from pydantic import ConfigDict
@@ -134,8 +134,11 @@ class TeacherQuery:
     sampled: bool = True  # its log-probabilities of the tokens themselves
     topk: int = 0  # its best tokens at each position
     at_ids_BTK: Tensor | None = None  # its log-probabilities of these tokens
-    sample_seed: int | None = None  # a token drawn from it at each position, at temperature 1
+    uniform_BT: Tensor | None = None  # a token drawn from it at each position, at temperature 1, by these in [0, 1)
     full: bool = False  # its hidden states and head, from which whole distributions are made a few rows at a time
+
+    def select(self, rows: Tensor, width: int) -> TeacherQuery:
+        return select_grids(self, rows, width)
 
 
 @dataclass(frozen=True)
@@ -180,9 +183,18 @@ class TeacherSignal:
         )
 
     def select(self, rows: Tensor, width: int) -> TeacherSignal:
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        grids = {name: part[rows, :width] for name, part in parts.items() if isinstance(part, Tensor)}
-        return replace(self, **grids)
+        return select_grids(self, rows, width)
+
+    def to(self, device: torch.device | str) -> TeacherSignal:
+        return replace(self, **{name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor)})
+
+
+Grids = TypeVar("Grids", TeacherQuery, TeacherSignal)
+
+
+def select_grids(grids: Grids, rows: Tensor, width: int) -> Grids:
+    """Those rows and the first `width` positions of every tensor."""
+    return replace(grids, **{name: x[rows, :width] for name, x in vars(grids).items() if isinstance(x, Tensor)})
 
 
 @dataclass(frozen=True)

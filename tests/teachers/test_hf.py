@@ -80,11 +80,15 @@ def test_at_other_tokens_and_whole_distributions(scored, tokenizer):
             torch.testing.assert_close(whole, expected, rtol=1e-4, atol=1e-4)
 
 
+def uniform(tokens, seed):
+    return torch.rand(tokens.mask_BT.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
 def test_its_draws_follow_the_seed_and_its_distribution(scored, tokenizer):
     rollouts, tokens, model = scored
 
     def drawn(seed, max_tokens=10_000):
-        query = TeacherQuery(sample_seed=seed)
+        query = TeacherQuery(uniform_BT=uniform(tokens, seed))
         return HFTeacher(model, len(tokenizer), 2**24, max_tokens).score(tokens, query).sample_ids_BT
 
     real = tokens.mask_BT > 0
@@ -99,7 +103,8 @@ def test_its_draws_follow_the_seed_and_its_distribution(scored, tokenizer):
 
 def test_a_teacher_that_answers_badly_is_refused(scored, tokenizer):
     _, tokens, model = scored
-    query = TeacherQuery(topk=4, at_ids_BTK=torch.zeros(*tokens.mask_BT.shape, 2, dtype=torch.long), sample_seed=0)
+    at_ids_BTK = torch.zeros(*tokens.mask_BT.shape, 2, dtype=torch.long)
+    query = TeacherQuery(topk=4, at_ids_BTK=at_ids_BTK, uniform_BT=uniform(tokens, 0))
     good = HFTeacher(model, len(tokenizer), 2**24, 10_000).score(tokens, query)
     check_signal(good, query, tokens, len(tokenizer))
     best = good.topk_logprobs_BTK

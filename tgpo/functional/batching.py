@@ -6,6 +6,20 @@ import torch
 from torch import Tensor
 
 
+def dealt(lengths_B: Tensor, max_tokens: int, processes: int) -> list[list[Tensor]]:
+    """Parts for each of several processes, which get sequences in turn, longest first; empty parts make up the number.
+
+    A sharded model's passes are made by all processes together, so all need as many.
+    """
+    order = torch.argsort(lengths_B, descending=True, stable=True)
+    plans = [
+        [rows[part] for part in by_token_budget(lengths_B[rows], max_tokens)]
+        for rows in (order[process::processes] for process in range(processes))
+    ]
+    most = max(map(len, plans))
+    return [plan + [order[:0]] * (most - len(plan)) for plan in plans]
+
+
 def by_token_budget(lengths_B: Tensor, max_tokens: int) -> list[Tensor]:
     """Row indices in parts of like length: longest first, each part at most `max_tokens` with its padding.
 

@@ -138,15 +138,18 @@ def score_hidden(
 
 
 def student_scores(scores: TokenScores, mask_BT: Tensor, teacher: TeacherSignal) -> StudentScores:
-    """Scores of the unmasked tokens, at the ids that `teacher.named_ids` gave, on the grid; 0 elsewhere."""
+    """Scores of the unmasked tokens, at the ids that `teacher.named_ids` gave, on the grid; 0 elsewhere.
+
+    Copies, not views: FSDP puts hooks on what a sharded module returns.
+    """
     grid = TokenScores(*(scatter(x, mask_BT) for x in scores))
     best_BTK, drawn_BT = teacher.topk_ids_BTK, teacher.sample_ids_BT
     own = grid.topk_ids_NJ.shape[-1] > 0
     return StudentScores(
         grid.logprobs_N,
         grid.entropy_N,
-        at_teacher_topk_BTK=None if best_BTK is None else grid.at_ids_NK[..., : best_BTK.shape[-1]],
-        at_teacher_sample_BT=None if drawn_BT is None else grid.at_ids_NK[..., -1],
+        at_teacher_topk_BTK=None if best_BTK is None else grid.at_ids_NK[..., : best_BTK.shape[-1]].clone(),
+        at_teacher_sample_BT=None if drawn_BT is None else grid.at_ids_NK[..., -1].clone(),
         divergence_BT=None if teacher.hidden_BTH is None else grid.divergence_N,
         topk_ids_BTK=grid.topk_ids_NJ if own else None,
         topk_logprobs_BTK=grid.topk_logprobs_NJ if own else None,

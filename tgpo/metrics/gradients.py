@@ -17,6 +17,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from tgpo.distributed import rank, summed
 
 TINY = 1e-30
 
@@ -52,21 +55,20 @@ class ExactGroupGradients:
         self.squares: list[float] = []
 
     def close_group(self) -> None:
-        square = 0.0
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        self.squares.append(square_norm(gradients))
         for i, parameter in enumerate(self.parameters):
             if parameter.grad is None:
                 continue
-            square += float(parameter.grad.double().square().sum())
             total = self.total[i]
             self.total[i] = parameter.grad if total is None else total.add_(parameter.grad)
             parameter.grad = None
-        self.squares.append(square)
 
     def finish(self) -> dict[str, float]:
         for parameter, total in zip(self.parameters, self.total, strict=True):
             parameter.grad = total
         n = len(self.squares)
-        mean_square = sum(float(total.double().square().sum()) for total in self.total if total is not None)
+        mean_square = square_norm([total for total in self.total if total is not None])
         # `.grad` summed over groups is the update's gradient, so a group's own is n times its share
         return variance_statistics([square * n * n for square in self.squares], mean_square)
 
@@ -74,6 +76,7 @@ class ExactGroupGradients:
 class SketchedGroupGradients:
     """Holds a count-sketch of the gradient instead: seeded signs, elements folded onto `size` buckets.
 
+    Of a sharded gradient each process sketches its part with signs of its own, and the parts are summed.
     The sketch is linear, so a group's is the difference of two; `E |sketch(x)|^2 = |x|^2` over the signs.
     Source: Charikar, Chen, Farach-Colton 2002.
     """
@@ -97,9 +100,21 @@ class SketchedGroupGradients:
         for index, parameter in enumerate(self.parameters):
             if parameter.grad is None:
                 continue
-            device = parameter.grad.device
-            generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + index)
-            for chunk in parameter.grad.flatten().split(self.size):
+            gradient, device = local(parameter.grad), parameter.grad.device
+            generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + index + (rank() << 45))
+            for chunk in gradient.flatten().split(self.size):
                 signs = torch.randint(0, 2, chunk.shape, generator=generator, device=device, dtype=torch.int8) * 2 - 1
                 buckets[: len(chunk)] += (chunk.double() * signs).cpu()
-        return buckets
+        return summed(buckets)
+
+
+def square_norm(gradients: Sequence[Tensor]) -> float:
+    """`sum_i |g_i|^2` in float64, over the parts of all processes where the gradients are sharded."""
+    square = torch.zeros((), dtype=torch.float64)
+    for gradient in gradients:
+        square += local(gradient).double().square().sum().cpu()
+    return float(summed(square))
+
+
+def local(gradient: Tensor) -> Tensor:
+    return gradient.to_local() if isinstance(gradient, DTensor) else gradient

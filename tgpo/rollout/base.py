@@ -14,6 +14,8 @@ class Sampling:
     """How to sample. `temperature` 0 is greedy; `seed` alone decides the draws.
 
     `out_of`: sample i of a problem has the draws it would have among this many; None for `samples_per_problem`.
+    `first_problem`: the problems given are those from here on out of `of_problems` (None: all there are), and have the
+    draws they would have among them.
     """
 
     samples_per_problem: int
@@ -21,6 +23,8 @@ class Sampling:
     max_response_length: int
     seed: int
     out_of: int | None = None
+    first_problem: int = 0
+    of_problems: int | None = None
 
 
 class RolloutEngine(Protocol):

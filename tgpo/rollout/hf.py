@@ -1,4 +1,4 @@
-"""Rollouts with the Hugging Face model that is being trained: its weights are always the current ones.
+"""Rollouts with the Hugging Face model that is being trained, or, where that is sharded, with one kept like it.
 
 A group shares its prompt's prefill; finished responses leave the batch; keys and values go into room reserved up
 front. Each (response, position) has a random number of its own, so a response does not depend on which others
@@ -15,10 +15,11 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from tgpo.functional.scoring import inverse_cdf
-from tgpo.models import precision
+from tgpo.functional.scoring import inverse_cdf, widen
+from tgpo.models import load_model, master, precision
 from tgpo.rollout.base import Sampling, encode_prompts
 from tgpo.types import Problem, Rollout
+from tgpo.weights import copy_into
 
 COMPACT_BELOW = 0.8  # drop finished rows when fewer than this fraction still run: a copy of the cache must pay
 
@@ -51,14 +52,28 @@ class RoomyLayer(DynamicLayer):
 
 
 class HFRollout:
-    """The `hf` rollout engine; `model` is shared with the trainer, so `sync` has nothing to copy."""
+    """The `hf` rollout engine.
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any, eos_ids: Sequence[int], dtype: str = "float32") -> None:
+    Args:
+        model: the trainer's own, and `sync` has nothing to copy; or one like it, given the weights of `source`.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any,
+        eos_ids: Sequence[int],
+        dtype: str = "float32",
+        source: PreTrainedModel | None = None,
+    ) -> None:
+        self.source = source
         self.model, self.tokenizer, self.dtype = model, tokenizer, dtype
         self.eos = torch.tensor(list(eos_ids), device=model.device)
         self.policy_version = 0
 
     def sync(self, policy_version: int) -> None:
+        if self.source is not None:
+            copy_into(self.model, self.source)
         self.policy_version = policy_version
 
     @torch.no_grad()
@@ -103,10 +118,10 @@ def decode(
     batch, width = len(prompts) * repeats, prompt_BP.shape[1]
     generator = torch.Generator(device).manual_seed(sampling.seed)
     draws = sampling.out_of or repeats
-    uniform_BT = torch.rand(len(prompts) * draws, most, generator=generator, device=device, dtype=torch.float64)
-    uniform_BT = uniform_BT.view(len(prompts), draws, most)[:, :repeats].flatten(0, 1)
+    first, problems = sampling.first_problem, sampling.of_problems or len(prompts)
+    uniform_BT = torch.rand(problems * draws, most, generator=generator, device=device, dtype=torch.float64)
+    uniform_BT = uniform_BT.view(problems, draws, most)[first : first + len(prompts), :repeats].flatten(0, 1)
     ids_BT = torch.full((batch, most), pad_id, device=device)
-    logprobs_BT = torch.zeros(batch, most, device=device)
     length_B = torch.full((batch,), most, device=device)
 
     cache: Any = DynamicCache(config=model.config)
@@ -116,6 +131,7 @@ def decode(
         prompt_BP, attention_mask=real_BP, position_ids=positions_BP, past_key_values=cache, logits_to_keep=1
     )
     logits_BV = hidden.logits[:, -1].repeat_interleave(repeats, 0)
+    logprobs_BT = widen(logits_BV).new_zeros(batch, most)
     cache.batch_repeat_interleave(repeats)
     mask_BS = torch.cat([real_BP.repeat_interleave(repeats, 0), real_BP.new_ones(batch, most)], 1)
     prompt_length_B = real_BP.sum(1).repeat_interleave(repeats)
@@ -159,7 +175,7 @@ def sample(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Te
 
     Returns the tokens and their log-probabilities at temperature 1.
     """
-    logprobs_BV = logits_BV.float().log_softmax(-1)
+    logprobs_BV = widen(logits_BV).log_softmax(-1)
     if temperature == 0:
         token_B = logprobs_BV.argmax(-1)
     else:
@@ -169,6 +185,10 @@ def sample(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Te
     return token_B, logprobs_BV.gather(1, token_B[:, None])[:, 0]
 
 
-def load(model: PreTrainedModel, tokenizer: Any, eos_ids: Sequence[int], dtype: str) -> HFRollout:
-    """Called by the run for `rollout.backend=hf`."""
-    return HFRollout(model, tokenizer, eos_ids, dtype)
+def load(
+    path: str, model: PreTrainedModel, tokenizer: Any, eos_ids: Sequence[int], dtype: str, sharded: bool
+) -> HFRollout:
+    """Called by the run for `rollout.backend=hf`. A sharded model cannot decode: there each process has a whole one."""
+    if not sharded:
+        return HFRollout(model, tokenizer, eos_ids, dtype)
+    return HFRollout(load_model(path, master(dtype), model.device), tokenizer, eos_ids, dtype, source=model)

@@ -17,8 +17,8 @@ from tgpo.errors import RequestError
 from tgpo.rollout.base import Sampling, encode_prompts
 from tgpo.types import Problem, Rollout
 from tgpo.vllm import make_engine
+from tgpo.weights import plain_weights
 
-HEAD = "lm_head.weight"
 SEED_STRIDE = 1_000_003  # between problems: vLLM adds the sample's number to its problem's seed
 # the largest difference of a log-probability from the trainer's that is rounding, by type of the forward pass
 ROUNDING = {"float32": 1e-3, "bfloat16": 0.5}
@@ -47,7 +47,7 @@ class VLLMRollout:
                 n=sampling.samples_per_problem,
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_response_length,
-                seed=(sampling.seed + SEED_STRIDE * number) % 2**62,
+                seed=(sampling.seed + SEED_STRIDE * (sampling.first_problem + number)) % 2**62,
                 logprobs=0,  # of the sampled token alone
                 flat_logprobs=True,
                 stop_token_ids=self.eos_ids,
@@ -67,11 +67,8 @@ class VLLMRollout:
 
     def sync(self, policy_version: int) -> None:
         """Copies the trainer's weights; what the prefix cache holds is the old policy's and is dropped."""
-        weights, head = dict(self.model.state_dict()), self.model.get_output_embeddings()
-        assert head is not None
-        weights.setdefault(HEAD, head.weight)
         self._wake()
-        self.engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights.items())})
+        self.engine.collective_rpc("reload_weights", kwargs={"weights_iterator": plain_weights(self.model)})
         self.engine.reset_prefix_cache()
         self._sleep()
         self.policy_version = policy_version

@@ -19,7 +19,13 @@ TOTAL_TOLERANCE = 1e-3
 
 
 class Teacher(Protocol):
-    """Scores the student's tokens in the student's own states, at temperature 1, in float32."""
+    """Scores the student's tokens in the student's own states, at temperature 1, in float32.
+
+    `states_width` is that of the hidden states a caller may keep for a whole batch; None where it may not.
+    """
+
+    @property
+    def states_width(self) -> int | None: ...
 
     def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
         """Whatever `query` asks."""
@@ -62,7 +68,7 @@ def check_signal(signal: TeacherSignal, query: TeacherQuery, tokens: TokenBatch,
         asked |= {"topk_ids_BTK": (*grid, topk), "topk_logprobs_BTK": (*grid, topk)}
     if query.at_ids_BTK is not None:
         asked["at_student_topk_BTK"] = tuple(query.at_ids_BTK.shape)
-    if query.sample_seed is not None:
+    if query.uniform_BT is not None:
         asked["sample_ids_BT"] = grid
     if query.full:
         asked["hidden_BTH"] = grid

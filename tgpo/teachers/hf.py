@@ -28,27 +28,25 @@ class HFTeacher:
         self.model: Any = model
         self.vocabulary, self.max_tokens = vocabulary, max_tokens
         self.rows_per_chunk = max(1, max_logits // vocabulary)
+        self.states_width: int = self.model.get_output_embeddings().in_features
 
     @torch.no_grad()
     def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
         batch, width = tokens.response_BT.shape
-        uniform_BT = draws(query.sample_seed, batch, width, self.model.device)
         grids: dict[str, Tensor] = {}
         for rows in by_token_budget(tokens.length_B, self.max_tokens):
             part = tokens.select(rows)
             used, picked = part.mask_BT.shape[1], part.mask_BT > 0
-            at_ids_NJ = None if query.at_ids_BTK is None else query.at_ids_BTK[rows, :used][picked]
-            uniform_N = None if uniform_BT is None else uniform_BT[rows, :used][picked]
-            for name, values_N in self._score(part, query, at_ids_NJ, uniform_N).items():
+            for name, values_N in self._score(part, query.select(rows, used), picked).items():
                 grid = grids.setdefault(name, values_N.new_zeros(batch, width, *values_N.shape[1:]))
                 grid[rows, :used] = scatter(values_N, part.mask_BT)
         head = self.model.get_output_embeddings() if query.full else None
         return TeacherSignal(**grids, head=head)  # pyright: ignore[reportArgumentType]  the names are those of tensors
 
-    def _score(
-        self, tokens: TokenBatch, query: TeacherQuery, at_ids_NJ: Tensor | None, uniform_N: Tensor | None
-    ) -> dict[str, Tensor]:
+    def _score(self, tokens: TokenBatch, query: TeacherQuery, picked_BT: Tensor) -> dict[str, Tensor]:
         """One forward pass: what the query asks, of the unmasked response tokens, row by row."""
+        at_ids_NJ = None if query.at_ids_BTK is None else query.at_ids_BTK[picked_BT]
+        uniform_N = None if query.uniform_BT is None else query.uniform_BT[picked_BT]
         joined = join(tokens)
         hidden_BSH = self.model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
         hidden_NH = hidden_BSH[joined.row_N, joined.position_N]
@@ -74,14 +72,6 @@ class HFTeacher:
         if uniform_N is not None:
             answers["sample_ids_BT"] = scores.sample_N
         return answers
-
-
-def draws(seed: int | None, batch: int, width: int, device: torch.device) -> Tensor | None:
-    """A random number for each (response, position), so that a draw does not depend on how the batch is cut."""
-    if seed is None:
-        return None
-    generator = torch.Generator(device).manual_seed(seed)
-    return torch.rand(batch, width, generator=generator, device=device, dtype=torch.float64)
 
 
 def load(path: str, dtype: str, device: torch.device, vocabulary: int, max_logits: int, max_tokens: int) -> HFTeacher:

@@ -31,6 +31,8 @@ class AnswerError(Exception):
 class ServerTeacher:
     """The `server` teacher backend; `model` is the name it is served under."""
 
+    states_width = None  # prompt log-probabilities are all it gives
+
     def __init__(self, model: str, options: ServerOptions) -> None:
         self.model, self.options = model, options
         self.client = httpx.Client(timeout=options.timeout, headers=credentials(options), trust_env=False)

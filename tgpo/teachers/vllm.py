@@ -13,6 +13,8 @@ from tgpo.vllm import make_engine
 class VLLMTeacher:
     """The `vllm` teacher backend; `engine` is a `vllm.LLM` made for at least the top-k that will be asked."""
 
+    states_width = None  # prompt log-probabilities are all it gives
+
     def __init__(self, engine: Any) -> None:
         self.engine = engine
 

@@ -1,0 +1,103 @@
+"""The parts of a run with several processes: each samples and scores its share, the main one verifies, and all of them
+hold the whole batch afterwards, as one process would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from tgpo.distributed import once, rank, shares, size, together
+from tgpo.policy import Policy
+from tgpo.rollout.base import RolloutEngine, Sampling
+from tgpo.tasks.base import Rewards, Task
+from tgpo.teachers.base import Teacher
+from tgpo.types import Problem, Rollout, TeacherQuery, TeacherSignal, TokenBatch
+
+
+def shard(policy: Policy, dtype: str) -> None:
+    """FSDP2: each block, then the rest, so that a process holds its part of weights, gradients and moments."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (size(),))
+    narrow = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32} if dtype == "bfloat16" else {}
+    mixed = MixedPrecisionPolicy(**narrow)
+    for block in policy.model.get_decoder().layers:
+        fully_shard(block, mesh=mesh, mp_policy=mixed)
+    fully_shard(policy, mesh=mesh, mp_policy=mixed)
+
+
+class SharedRollout:
+    """A rollout engine of each process's own, which answers its share of the problems."""
+
+    def __init__(self, engine: RolloutEngine) -> None:
+        self.engine = engine
+
+    def generate(self, problems: Sequence[Problem], sampling: Sampling) -> list[Rollout]:
+        own = shares(len(problems))[rank()]
+        part = replace(sampling, first_problem=sampling.first_problem + own.start, of_problems=len(problems))
+
+        def answer() -> list[Rollout]:
+            found = self.engine.generate(problems[own], part) if problems[own] else []
+            return [replace(rollout, group=rollout.group + own.start) for rollout in found]
+
+        return [rollout for rollouts in together(answer) for rollout in rollouts]
+
+    def sync(self, policy_version: int) -> None:
+        self.engine.sync(policy_version)
+
+
+class SharedTeacher:
+    """A teacher of each process's own, which scores its share of the sequences.
+
+    Hidden states are not handed round, being too large: asked for those, it answers for all it is given.
+    """
+
+    states_width = None
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.teacher = teacher
+
+    def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
+        if query.full:
+            return self.teacher.score(tokens, query)
+        shape, device = tokens.mask_BT.shape, tokens.mask_BT.device
+        rows = torch.arange(shape[0], device=device)[shares(shape[0])[rank()]]
+
+        def answer() -> TeacherSignal:
+            if not len(rows):
+                return TeacherSignal()
+            part = tokens.select(rows)
+            return self.teacher.score(part, query.select(rows, part.mask_BT.shape[1])).to("cpu")
+
+        whole: dict[str, Any] = {}
+        for part, signal in zip(shares(shape[0]), together(answer), strict=True):
+            for name, value in vars(signal).items():
+                if value is not None:
+                    grid = whole.setdefault(name, value.new_zeros(*shape, *value.shape[2:], device=device))
+                    grid[part, : value.shape[1]] = value.to(device)
+        return TeacherSignal(**whole)
+
+
+class RewardedOnce:
+    """A task whose responses the main process verifies: a verifier that runs out of time must do so for all."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+    def train_problems(self, seed: int, step: int, count: int) -> list[Problem]:
+        return self.task.train_problems(seed, step, count)
+
+    def eval_problems(self) -> list[Problem]:
+        return self.task.eval_problems()
+
+    def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards:
+        return once(lambda: self.task.rewards(problems, responses))
