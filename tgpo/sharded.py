@@ -24,8 +24,8 @@ def shard(policy: Policy, dtype: str) -> None:
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (size(),))
-    narrow = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32} if dtype == "bfloat16" else {}
-    mixed = MixedPrecisionPolicy(**narrow)
+    bfloat16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    mixed = bfloat16 if dtype == "bfloat16" else MixedPrecisionPolicy()
     for block in policy.model.get_decoder().layers:
         fully_shard(block, mesh=mesh, mp_policy=mixed)
     fully_shard(policy, mesh=mesh, mp_policy=mixed)
