@@ -12,10 +12,15 @@ import signal
 import sys
 from typing import Literal
 
-from math_verify import parse, verify
+from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
 # spent: the answer took more time, memory or depth than one answer may; lost: its worker died, and nothing says why
 Verdict = Literal["right", "wrong", "spent", "lost"]
+
+# In a box the whole content is the answer. math-verify's search for expressions would pick a number out of a box that
+# does not parse, and call `\\ne 5` or `f(5` a 5.
+IN_A_BOX = [LatexExtractionConfig()]
+IN_TEXT = [LatexExtractionConfig(), ExprExtractionConfig()]
 
 OUT_OF_MEMORY = 70  # exit code of a worker whose answer took all its memory
 
@@ -50,10 +55,12 @@ def judge(gold: str, text: str, seconds: float) -> Verdict:
 
 
 def equivalent(gold: str, text: str) -> bool:
-    """Whether math-verify finds the answer in `text` equal to `gold`. Its own alarms are off: the caller has a limit."""
+    """Whether math-verify finds the answer in `text` equal to `gold`. Its alarms are off: the caller has a limit."""
+    where = IN_A_BOX if text.startswith(r"\boxed{") else IN_TEXT
     try:
-        sides = (parse(side, parsing_timeout=None, raise_on_error=True) for side in (rf"\boxed{{{gold}}}", text))
-        return verify(*sides, timeout_seconds=None, raise_on_error=True)
+        right = parse(rf"\boxed{{{gold}}}", IN_A_BOX, parsing_timeout=0, raise_on_error=True)
+        given = parse(text, where, parsing_timeout=0, raise_on_error=True)
+        return verify(right, given, timeout_seconds=0, raise_on_error=True)
     except (MemoryError, RecursionError):
         raise
     except Exception:  # noqa: BLE001  sympy raises anything at all on text a model made up; that is a wrong answer

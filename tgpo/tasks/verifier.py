@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tgpo.tasks.answer import last_boxed, tidy
 from tgpo.tasks.base import Rewards
 from tgpo.tasks.verifier_pool import VerifierPool
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 MAX_ANSWER_CHARACTERS = 2_000  # a longer "answer" is a runaway response: wrong, and not worth parsing
 KEPT_VERDICTS = 65_536
 PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # one way to write each: two of them are equal as strings or not
-# the opening of a box, a brace that is printed, a brace that groups
-BRACES = re.compile(r"(?P<box>\\boxed\s{0,8}\{)|(?P<printed>(?<!\\)(?:\\\\)*\\[{}])|(?P<opens>\{)|\}")
 
 
 class Verifier:
@@ -31,7 +30,7 @@ class Verifier:
         self.known: dict[tuple[str, str], Verdict] = {}
 
     def rewards(self, golds: Iterable[str], responses: Iterable[str], *, require_boxed: bool = True) -> Rewards:
-        pairs = [(gold, answer_text(r, require_boxed)) for gold, r in zip(golds, responses, strict=True)]
+        pairs = [(tidy(gold), answer_text(r, require_boxed)) for gold, r in zip(golds, responses, strict=True)]
         verdicts = {pair: self.known.get(pair) or at_sight(*pair) for pair in pairs}
         asked = [pair for pair, verdict in verdicts.items() if verdict is None]
         for pair, verdict in zip(asked, self.pool.judge(asked) if asked else (), strict=True):
@@ -62,13 +61,14 @@ def verify_responses(golds: Iterable[str], responses: Iterable[str], *, require_
 
 
 def answer_text(response: str, require_boxed: bool) -> str:
-    """What math-verify is to read of a response; empty when there is no answer."""
+    """What math-verify is to read of a response; empty when there is no answer, or one too long to be one."""
     answer = last_boxed(response)
+    found = ("" if require_boxed else response) if answer is None else answer
+    if len(found) > MAX_ANSWER_CHARACTERS:
+        return ""
     if answer is None:
-        text = "" if require_boxed else response
-    else:
-        text = rf"\boxed{{{answer}}}" if answer.strip() else ""
-    return text if len(text) <= MAX_ANSWER_CHARACTERS else ""
+        return found
+    return rf"\boxed{{{tidy(answer)}}}" if tidy(answer) else ""
 
 
 def at_sight(gold: str, text: str) -> Verdict | None:
@@ -81,19 +81,3 @@ def at_sight(gold: str, text: str) -> Verdict | None:
     if PLAIN_INTEGER.fullmatch(gold) and PLAIN_INTEGER.fullmatch(answer) and answer != text:
         return "wrong"
     return None
-
-
-def last_boxed(text: str) -> str | None:
-    """The content of the last complete `\\boxed{...}`, grouping braces matched; None when there is none.
-
-    One pass, whatever the text: a response of a million open boxes takes no longer than its length.
-    """
-    last, open_at = (-1, -1), []  # of each open brace: where a box's content begins, or -1
-    for brace in BRACES.finditer(text):
-        if brace["printed"]:
-            continue
-        if brace["box"] or brace["opens"]:
-            open_at.append(brace.end() if brace["box"] else -1)
-        elif open_at and (begin := open_at.pop()) > last[0]:
-            last = (begin, brace.start())
-    return text[slice(*last)] if last[0] >= 0 else None

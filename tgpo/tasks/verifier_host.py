@@ -1,7 +1,8 @@
 """`python -m tgpo.tasks.verifier_host DESCRIPTOR SECONDS WORKERS MEMORY`: judges answers for the run that started it.
 
 Started by `verifier_pool` with an environment and a session of its own. A process of its own, so that workers are
-copies of one that has loaded math-verify and nothing else, whatever the run has loaded, opened or put in its environment.
+copies of one that has loaded math-verify and nothing else, whatever the run has loaded, opened or has in its
+environment.
 Requests and verdicts are JSON: nothing that crosses the border is unpickled.
 """
 
@@ -22,7 +23,7 @@ from pebble import ProcessExpired, ProcessPool
 from tgpo.tasks.equivalence import OUT_OF_MEMORY, Verdict, confine, judge
 
 ANSWERS_PER_WORKER = 1_000  # then a fresh one takes its place: sympy's caches grow
-WALL_FACTOR = 4  # the clock's limit over the processor's: reached by a worker that sleeps, or has almost no processor
+WALL_FACTOR = 10  # the clock's limit over the processor's: reached by a worker that sleeps, or has almost no processor
 LOOK_SECONDS = 0.2  # between two looks at whether the run is still there
 
 
@@ -34,7 +35,7 @@ def main() -> None:
     pool = ProcessPool(int(workers), ANSWERS_PER_WORKER, confine, (int(memory),), context)
     try:
         while (pairs := next_request(connection, run)) is not None:
-            for index, verdict in verdicts(pool, pairs, float(seconds), run):
+            for index, verdict in verdicts(pool, pairs, float(seconds), connection, run):
                 connection.send_bytes(json.dumps([index, verdict]).encode())
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the run is gone
@@ -52,15 +53,15 @@ def next_request(connection: Connection, run: int) -> list[tuple[str, str]] | No
 
 
 def verdicts(
-    pool: ProcessPool, pairs: list[tuple[str, str]], seconds: float, run: int
+    pool: ProcessPool, pairs: list[tuple[str, str]], seconds: float, connection: Connection, run: int
 ) -> Iterator[tuple[int, Verdict]]:
-    """Each verdict as it comes, with the index of its pair."""
-    futures = {
+    """Each verdict as it comes, with the index of its pair. Ends early when the run is gone, or closed its end."""
+    futures: dict[Future[Verdict], int] = {
         pool.schedule(judge, (gold, text, seconds), timeout=WALL_FACTOR * seconds): index
         for index, (gold, text) in enumerate(pairs)
     }
     waiting = set(futures)
-    while waiting and os.getppid() == run:
+    while waiting and os.getppid() == run and not connection.poll(0):  # it says nothing until it has all verdicts
         done, waiting = wait(waiting, LOOK_SECONDS, FIRST_COMPLETED)
         for future in done:
             yield futures[future], verdict(future)

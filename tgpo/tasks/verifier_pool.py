@@ -31,7 +31,7 @@ PASSED_ON = ("PATH", "PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
 class VerifierPool:
     """Judges pairs in processes that nothing an answer does can take the run with.
 
-    One process hosts the workers (`verifier_host`). It starts with the first pair and ends with the run, however the run
+    One process hosts the workers (`verifier_host`). It starts with the first pair and ends with the run, however that
     ends. If it is lost it is started again, and asked again for what it left open.
     """
 
