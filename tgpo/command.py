@@ -17,8 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tgpo.config import Request, check, run_directory, to_container
-from tgpo.errors import RequestError, StoppedError, did_you_mean
+from tgpo.config import KEY_ADVICE, Request, check, run_directory, to_container
+from tgpo.errors import RequestError, StoppedError, did_you_mean, without_credentials
 from tgpo.rundir import RunDirectory
 
 STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130
@@ -28,6 +28,9 @@ CONF = Path(__file__).parents[1] / "conf"
 def guard(main: Callable[[], None]) -> None:
     """Calls Hydra's main; what Hydra itself finds wrong becomes one line and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would otherwise print with advice of its own
+    for argument in sys.argv[1:]:
+        if without_credentials(argument) != argument:  # before a folder of a sweep is named after it
+            fail(f"{argument}: an address with a user name or password would be written into the run; {KEY_ADVICE}")
     try:
         main()
     except (HydraException, OmegaConfBaseException) as error:
@@ -37,7 +40,7 @@ def guard(main: Callable[[], None]) -> None:
 
 
 def fail(message: str) -> NoReturn:
-    tell(f"error: {message}")
+    tell(f"error: {without_credentials(message)}")
     sys.exit(REQUEST_IS_WRONG)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,8 +13,12 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from tgpo.errors import RequestError, did_you_mean
+from tgpo.errors import RequestError, did_you_mean, without_credentials
+
+KEY_ADVICE = "put the server's key into the environment variable that server.key_variable names"
+LONGEST_NAME = 160  # bytes of a folder's name that is made of overrides; file systems take 255
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -53,7 +59,7 @@ class ServerOptions(Options):
     concurrency: int = Field(ge=1)
     timeout: float = Field(gt=0)
     patience: float = Field(ge=0)
-    key_variable: str
+    key_variable: str = Field(pattern="^[A-Z_][A-Z0-9_]*$")  # the key itself, given by mistake, is not of this form
 
     @field_validator("urls")
     @classmethod
@@ -61,9 +67,12 @@ class ServerOptions(Options):
         for url in urls:
             try:
                 parts = urlsplit(url)
+                bare = "@" not in parts.netloc and not parts.query and not parts.fragment
                 fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
             except ValueError:
-                fine = False
+                fine = bare = False
+            if "@" in url or (fine and not bare):
+                raise PydanticCustomError("secret", f"an address without user name, password or query; {KEY_ADVICE}")
             if not fine:
                 raise ValueError("each is http://HOST:PORT")
         return [url.rstrip("/").removesuffix("/v1") for url in urls]
@@ -163,6 +172,13 @@ class RunOptions(Options):
     choices: dict[str, str | None] = Field(default_factory=dict)
     overrides: list[str] = Field(default_factory=list)
 
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w.+=-]*", name):
+            raise ValueError("a folder is called so: letters, digits and . _ + = - only")
+        return name
+
     @model_validator(mode="after")
     def _updates_have_groups(self) -> RunOptions:
         prompts, updates = self.rollout.prompts_per_batch, self.train.updates_per_batch
@@ -239,9 +255,11 @@ def explain(error: ValidationError, names: list[str], prefix: str) -> str:
         message = "too few entries"
         if isinstance(first["loc"][-1], str):
             return f"{key} is required and was taken away"
+    if first["type"] == "secret" or key == "server.key_variable":
+        return f"{key}: {message}" if first["type"] == "secret" else f"{key}: the name of a variable, in capitals"
     if not path:
         return prefix.removesuffix(".") + (": " if prefix else "") + message
-    return f"{key}={first['input']}: {message[0].lower()}{message[1:]}"
+    return f"{key}={without_credentials(str(first['input']))}: {message[0].lower()}{message[1:]}"
 
 
 def option_names(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -262,3 +280,14 @@ def first_line(error: BaseException) -> str:
 def run_directory(resume: str | None, output_dir: str) -> str:
     """The OmegaConf resolver behind `hydra.run.dir`: a resumed run goes on in its own directory."""
     return str(Path(resume)) if resume else output_dir
+
+
+def folder_name(text: str) -> str:
+    """The OmegaConf resolver behind folders that overrides name: one folder, whatever is in them, and not too long."""
+    name = re.sub(r"[/\\\x00-\x1f]", "_", str(text)).replace("..", "_")
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    return f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{zlib.crc32(name.encode()):08x}"
+
+
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -12,6 +13,11 @@ class RequestError(Exception):
 
 class StoppedError(Exception):
     """Why a run that was in order cannot go on; it leaves a checkpoint. Exit code 1."""
+
+
+def without_credentials(text: str) -> str:
+    """The text with the user name and password of every address taken out: `http://...@host`."""
+    return re.sub(r"(\w://)[^/\s'\"\[\],]*@", r"\1...@", text)
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

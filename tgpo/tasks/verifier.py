@@ -2,64 +2,82 @@
 
 from __future__ import annotations
 
-import logging
+import re
 from collections.abc import Iterable
-from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from math_verify import parse, verify
-from math_verify.errors import TimeoutException
-
+from tgpo.tasks.answer import last_boxed, tidy
 from tgpo.tasks.base import Rewards
+from tgpo.tasks.verifier_pool import VerifierPool
 
-TIMEOUT_SECONDS = 5
+if TYPE_CHECKING:
+    from tgpo.tasks.equivalence import Verdict
+
 MAX_ANSWER_CHARACTERS = 2_000  # a longer "answer" is a runaway response: wrong, and not worth parsing
+KEPT_VERDICTS = 65_536
+PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # one way to write each: two of them are equal as strings or not
 
-# math-verify logs every unparsable answer with a traceback; an untrained student writes thousands of them.
-logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+
+class Verifier:
+    """Keeps verdicts and the pool that makes them. What can be told at sight never reaches the pool.
+
+    Kept for its life: right, wrong, and `spent`, which the answer brings about by itself (the limits are of processor
+    time, memory and depth). A verdict lost to anything else is asked for again when the answer comes again.
+    """
+
+    def __init__(self, pool: VerifierPool | None = None) -> None:
+        self.pool = pool or VerifierPool()
+        self.known: dict[tuple[str, str], Verdict] = {}
+
+    def rewards(self, golds: Iterable[str], responses: Iterable[str], *, require_boxed: bool = True) -> Rewards:
+        pairs = [(tidy(gold), answer_text(r, require_boxed)) for gold, r in zip(golds, responses, strict=True)]
+        verdicts = {pair: self.known.get(pair) or at_sight(*pair) for pair in pairs}
+        asked = [pair for pair, verdict in verdicts.items() if verdict is None]
+        for pair, verdict in zip(asked, self.pool.judge(asked) if asked else (), strict=True):
+            verdicts[pair] = verdict
+            if verdict != "lost":
+                self._keep(pair, verdict)
+        found = [verdicts[pair] for pair in pairs]
+        timeouts = sum(verdict in ("spent", "lost") for verdict in found)
+        return Rewards([float(verdict == "right") for verdict in found], timeouts)
+
+    def _keep(self, pair: tuple[str, str], verdict: Verdict) -> None:
+        if len(self.known) >= KEPT_VERDICTS:
+            self.known.pop(next(iter(self.known)))  # the oldest
+        self.known[pair] = verdict
+
+
+THE_RUNS = Verifier()
 
 
 def verify_responses(golds: Iterable[str], responses: Iterable[str], *, require_boxed: bool = True) -> Rewards:
     """Reward 1 for each response whose answer math-verify finds equal to its gold answer, else 0.
 
     The answer is the content of the last `\\boxed{...}`; without one the reward is 0 when `require_boxed`, and
-    otherwise math-verify looks for an answer in the whole response. Verdicts are kept for the life of the process.
+    otherwise math-verify looks for an answer in the whole response. An answer that takes more than its time, memory or
+    depth, or that ends the process it is judged in, has reward 0 and is counted in `timeouts`.
     """
-    values, timeouts = [], 0
-    for gold, response in zip(golds, responses, strict=True):
-        answer = last_boxed(response)
-        unboxed = "" if require_boxed else response
-        text = unboxed if answer is None else rf"\boxed{{{answer}}}"
-        verdict = equivalent(gold, text) if len(text) <= MAX_ANSWER_CHARACTERS else False
-        timeouts += verdict is None
-        values.append(float(bool(verdict)))
-    return Rewards(values, timeouts)
+    return THE_RUNS.rewards(golds, responses, require_boxed=require_boxed)
 
 
-def last_boxed(text: str) -> str | None:
-    """The content of the last complete `\\boxed{...}`, braces matched; None when there is none."""
-    end = len(text)
-    while (start := text.rfind(r"\boxed{", 0, end)) >= 0:
-        depth = 0
-        for position in range(start + len(r"\boxed"), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[position], 0)
-            if depth == 0:
-                return text[start + len(r"\boxed{") : position]
-        end = start
+def answer_text(response: str, require_boxed: bool) -> str:
+    """What math-verify is to read of a response; empty when there is no answer, or one too long to be one."""
+    answer = last_boxed(response)
+    found = ("" if require_boxed else response) if answer is None else answer
+    if len(found) > MAX_ANSWER_CHARACTERS:
+        return ""
+    if answer is None:
+        return found
+    return rf"\boxed{{{tidy(answer)}}}" if tidy(answer) else ""
+
+
+def at_sight(gold: str, text: str) -> Verdict | None:
+    """The verdict where it takes no mathematics: no answer, the gold answer letter by letter, two plain integers."""
+    if not text:
+        return "wrong"
+    if text == rf"\boxed{{{gold}}}":
+        return "right"
+    answer = text.removeprefix(r"\boxed{").removesuffix("}")
+    if PLAIN_INTEGER.fullmatch(gold) and PLAIN_INTEGER.fullmatch(answer) and answer != text:
+        return "wrong"
     return None
-
-
-@lru_cache(maxsize=65_536)
-def equivalent(gold: str, text: str) -> bool | None:
-    """Whether math-verify finds the answer in `text` equal to `gold`; None when it ran out of time."""
-    boxed_gold = rf"\boxed{{{gold}}}"
-    if text in ("", boxed_gold):
-        return text != ""
-    try:
-        parsed_gold, parsed = (
-            parse(side, parsing_timeout=TIMEOUT_SECONDS, raise_on_error=True) for side in (boxed_gold, text)
-        )
-        return verify(parsed_gold, parsed, timeout_seconds=TIMEOUT_SECONDS, raise_on_error=True)
-    except TimeoutException:
-        return None
-    except Exception:  # noqa: BLE001  sympy raises anything at all on text a model made up; that is a wrong answer
-        return False

@@ -98,9 +98,9 @@ def check_servers(model: str, options: ServerOptions, tokenizer: Any, longest: i
             try:
                 check_server(client, url, model, tokenizer, longest, topk)
             except httpx.HTTPError as error:
-                raise RequestError(f"server.urls: {public(url)} does not answer ({describe(error)})") from error
+                raise RequestError(f"server.urls: {url} does not answer ({describe(error)})") from error
             except (ValueError, KeyError, TypeError, IndexError, AttributeError, AnswerError) as error:
-                raise RequestError(f"server.urls: {public(url)} is no vLLM server ({describe(error)})") from error
+                raise RequestError(f"server.urls: {url} is no vLLM server ({describe(error)})") from error
 
 
 def check_server(client: httpx.Client, url: str, model: str, tokenizer: Any, longest: int, topk: int) -> None:
@@ -108,13 +108,13 @@ def check_server(client: httpx.Client, url: str, model: str, tokenizer: Any, lon
     served = client.get(f"{url}/v1/models").raise_for_status().json()["data"]
     names = [name for card in served for name in (card["id"], card.get("root"))]
     if model not in names:
-        raise RequestError(f"server.urls: {public(url)} serves {names[0]}, and teacher.path is {model}")
+        raise RequestError(f"server.urls: {url} serves {names[0]}, and teacher.path is {model}")
     room = next(card["max_model_len"] for card in served if model in (card["id"], card.get("root")))
     if room is not None and longest >= room:  # it writes a token after what it scores
-        raise RequestError(f"server.urls: {public(url)} takes {room} tokens and the run needs {longest}; raise its cap")
+        raise RequestError(f"server.urls: {url} takes {room} tokens and the run needs {longest}; raise its cap")
     found = client.post(f"{url}/v1/completions", json=scoring(model, [0, 1], topk))
     if found.status_code == 400:
-        raise RequestError(f"server.urls: {public(url)} refuses a top-{topk}: {complaint(found)}")
+        raise RequestError(f"server.urls: {url} refuses a top-{topk}: {complaint(found)}")
     answer(found.raise_for_status(), 1, 1, topk)
     for first in range(0, len(tokenizer), IDS_AT_ONCE):
         ids = list(range(first, min(first + IDS_AT_ONCE, len(tokenizer))))
@@ -122,7 +122,7 @@ def check_server(client: httpx.Client, url: str, model: str, tokenizer: Any, lon
         theirs = client.post(f"{url}/detokenize", json=body).raise_for_status().json()["prompt"]
         if theirs != tokenizer.decode(ids):
             raise RequestError(
-                f"server.urls: {public(url)} has another tokenizer than the student, among ids {first} to {ids[-1]}; "
+                f"server.urls: {url} has another tokenizer than the student, among ids {first} to {ids[-1]}; "
                 "choose a teacher of the student's family"
             )
 
@@ -133,11 +133,6 @@ def credentials(options: ServerOptions) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def public(url: str) -> str:
-    """Without a user name or a password."""
-    return str(httpx.URL(url).copy_with(userinfo=b""))
-
-
 def complaint(found: httpx.Response) -> str:
     try:
         return str(found.json()["error"]["message"]).splitlines()[0]
@@ -146,7 +141,7 @@ def complaint(found: httpx.Response) -> str:
 
 
 def describe(error: BaseException | None) -> str:
-    if isinstance(error, httpx.HTTPStatusError):  # its own text has the address, credentials and all
+    if isinstance(error, httpx.HTTPStatusError):  # shorter than its own text
         return f"status {error.response.status_code}"
     return f"{type(error).__name__}: {error}" if error else "no reason"
 

@@ -7,6 +7,7 @@ killed command goes on with the first part that is missing.
 from __future__ import annotations
 
 import json
+import operator
 import os
 import zlib
 from collections import defaultdict
@@ -61,12 +62,27 @@ def read(folder: Path) -> Demonstrations:
     """Every part of the folder; raises RequestError when there is none or a column is missing."""
     by_problem: defaultdict[Key, list[tuple[int, ...]]] = defaultdict(list)
     for part in parts_of(folder):
-        rows = pd.read_parquet(part)
+        try:
+            rows = pd.read_parquet(part)
+        except (OSError, ValueError, TypeError, NotImplementedError) as error:
+            reason = type(error).__name__
+            raise RequestError(f"{part}: not a parquet file ({reason}); make demonstrations with: {HOW}") from error
         if missing := [name for name in COLUMNS if name not in rows.columns]:
             raise RequestError(f"{part}: no column {missing[0]}; make demonstrations with: {HOW}")
         for name, prompt, ids in zip(rows["problem_id"], rows["prompt"], rows["response_ids"], strict=True):
-            by_problem[name, prompt].append(tuple(int(i) for i in ids))
+            by_problem[name, prompt].append(checked(part, name, ids))
     return Demonstrations(by_problem)
+
+
+def checked(part: Path, name: str, ids: Any) -> tuple[int, ...]:
+    """A response's token ids; files come from anywhere."""
+    try:
+        found = tuple(operator.index(i) for i in ids)
+    except TypeError:
+        found = ()
+    if not found or min(found) < 0:
+        raise RequestError(f"{part}: the response of {name} has no token ids; make demonstrations with: {HOW}")
+    return found
 
 
 def parts_of(folder: Path) -> list[Path]:
