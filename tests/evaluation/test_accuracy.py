@@ -26,7 +26,7 @@ def test_impossible_counts_are_refused(arguments):
 
 def test_the_metrics_agree_with_the_rewards(student_model, tokenizer):
     task = Arithmetic(eval_two_terms=8, eval_more_terms=8)
-    result = evaluate(task, HFRollout(student_model, tokenizer, [1]), tokenizer, Sampling(3, 1.0, 40, 0))
+    result = evaluate(task, HFRollout(student_model, tokenizer, [1]), tokenizer, Sampling(3, 1.0, 40, 0), 512)
     by_problem = [result.rewards[i : i + 3] for i in range(0, 48, 3)]
     assert result.metrics["eval/arithmetic/accuracy"] == sum(result.rewards) / 48
     assert result.metrics["eval/arithmetic/avg@3"] == sum(result.rewards) / 48
