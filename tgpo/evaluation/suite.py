@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tgpo.config import Request
+from tgpo.errors import RequestError
 from tgpo.evaluation.accuracy import Questions
 from tgpo.rollout.base import Sampling
 from tgpo.tasks.base import Rewards
+from tgpo.tasks.source import NotFetchedError
 from tgpo.types import Problem
 
 AS_TRAINED = "task"  # eval.system_prompt: the one that the task's own problems come with
@@ -49,14 +50,21 @@ def exams(request: Request) -> list[Exam]:
         like = None
         if benchmark.system_prompt == AS_TRAINED:
             like = request.task.train_problems(request.options.seed, 1, 1)[0]
-        found.append(exam(benchmark, like))
+        found.append(Exam(benchmark, benchmark.samples, benchmark.temperature, benchmark.max_response_length, like))
     return found
 
 
-def exam(benchmark: Any, like: Problem | None) -> Exam:
-    return Exam(benchmark, benchmark.samples, benchmark.temperature, benchmark.max_response_length, like)
-
-
 def asked(request: Request) -> list[Problem]:
-    """Every problem that an evaluation of the request asks."""
-    return [problem for exam in exams(request) for problem in exam.eval_problems()]
+    """Every problem that an evaluation of the request asks; raises RequestError that names all that must be fetched."""
+    problems, missing = list[Problem](), list[NotFetchedError]()
+    for exam in exams(request):
+        try:
+            problems += exam.eval_problems()
+        except NotFetchedError as error:
+            missing.append(error)
+    if len(missing) == 1:
+        raise missing[0]
+    if missing:
+        commands = " && ".join(error.fetch for error in missing)
+        raise RequestError(f"{len(missing)} datasets are not in the local cache; fetch them with: {commands}")
+    return problems

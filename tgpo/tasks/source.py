@@ -25,6 +25,14 @@ MISSING_PART = re.compile(
 )
 
 
+class NotFetchedError(RequestError):
+    """A hub dataset that is not in the local cache; `fetch` is the command that brings it there."""
+
+    def __init__(self, what: str, fetch: str) -> None:
+        super().__init__(f"{what}; fetch it with: {fetch}")
+        self.fetch = fetch
+
+
 @dataclass(frozen=True)
 class Source:
     """Where rows are. `section` is where the configuration says so: mistakes are told in its terms."""
@@ -113,10 +121,8 @@ class Source:
             raise RequestError(f"{missing}, and no name of a hub dataset") from None
         except LocalEntryNotFoundError:
             revision = "" if self.revision is None else f" at revision {self.revision}"
-            raise RequestError(
-                f"{missing}, and no such dataset{revision} in the local cache{self._revisions()}; fetch it with: "
-                f"{self.fetch}"
-            ) from None
+            there = f"{missing}, and no such dataset{revision} in the local cache{self._revisions()}"
+            raise NotFetchedError(there, self.fetch) from None
 
     @property
     def fetch(self) -> str:
