@@ -1,8 +1,8 @@
 """`python -m tgpo.evaluation checkpoint=PATH [eval=math] [output=FOLDER] [key=value ...]`: the options of `run.py`.
 
 Evaluates a checkpoint on the held-out problems of its task (the default), on public benchmarks (eval=math, eval=ood),
-or on both (eval.held_out=true). PATH is a run directory, checkpoints/step-N of one, tiny:NAME, a model's folder, or a hub
-model in the local cache. Benchmarks that are done are kept: the same command goes on after a kill.
+or on both (eval.held_out=true). PATH is a run directory, checkpoints/step-N of one, tiny:NAME, a model's folder, or a
+hub model in the local cache. Benchmarks that are done are kept: the same command goes on after a kill.
 """
 
 from __future__ import annotations

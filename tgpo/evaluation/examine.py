@@ -98,7 +98,8 @@ def answer(plan: Plan, exam: Exam, sampler: Any, output: Path, recipe: dict[str,
         options.eval.pass_at,
         lambda done, total: tell(exam.name, done, total),
     )
-    made = result(exam.name, evaluation, exam.samples, options.seed, recipe)
+    public = exam.questions is not plan.request.task
+    made = result(exam.name, public, evaluation, exam.samples, options.seed, recipe)
     save(output, made, evaluation)
     return made
 

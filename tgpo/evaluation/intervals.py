@@ -12,14 +12,14 @@ AT_ONCE = 2_000_000  # draws held in memory together
 
 
 def mean_interval(by_problem: Sequence[float], seed: int) -> tuple[float, float] | None:
-    """The percentile interval of the mean of one value a problem; None of fewer than two problems.
+    """The percentile interval of the mean of one value a problem.
 
-    Where all values are the same it has no width, which says only that these problems do not differ.
+    None where all values are the same: resampling knows no others, and an interval without width would claim certainty.
     """
     import numpy as np
     from scipy.stats import bootstrap
 
-    if len(by_problem) < 2:
+    if len(set(by_problem)) < 2:
         return None
     found = bootstrap(
         (np.asarray(by_problem, dtype=float),),

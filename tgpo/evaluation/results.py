@@ -16,11 +16,14 @@ from tgpo.types import Problem
 Result = dict[str, Any]
 
 
-def result(name: str, evaluation: Evaluation, samples: int, seed: int, recipe: Mapping[str, Any]) -> Result:
-    """`metrics` without the benchmark's prefix, each mean with its interval by problem."""
+def result(
+    name: str, public: bool, evaluation: Evaluation, samples: int, seed: int, recipe: Mapping[str, Any]
+) -> Result:
+    """`metrics` without the benchmark's prefix, each mean with its interval by problem; `public` unless the task's."""
     prefix = f"eval/{name}/"
     return {
         "name": name,
+        "public": public,
         "problems": len(evaluation.by_problem["accuracy"]),
         "samples": samples,
         "metrics": {key.removeprefix(prefix): value for key, value in evaluation.metrics.items()},
@@ -67,7 +70,7 @@ def saved(folder: Path, name: str, recipe: Mapping[str, Any]) -> tuple[Result | 
 
 
 def table(results: Sequence[Result], form: str) -> str:
-    """A row a benchmark and, of several, their plain mean. `form` is one of tabulate's."""
+    """A row a benchmark and, of several public ones, their plain mean. `form` is one of tabulate's."""
     from tabulate import tabulate
 
     at = sorted({k for found in results for key in found["metrics"] if (k := pass_at(key)) > 1})
@@ -75,13 +78,13 @@ def table(results: Sequence[Result], form: str) -> str:
     rows = []
     for found in results:
         metrics, intervals = found["metrics"], found["intervals"]
-        chances = [shown(metrics.get(f"pass@{k}"), intervals.get(f"pass@{k}")) for k in at]
+        chances = [shown(metrics.get(f"pass@{k}")) for k in at]
         accuracy = shown(metrics["accuracy"], intervals["accuracy"])
         length, cut = f"{metrics['length_mean']:.0f}", f"{metrics['truncated_fraction']:.2f}"
         rows.append([found["name"], found["problems"], found["samples"], accuracy, *chances, length, cut])
-    if len(results) > 1:
-        mean = sum(found["metrics"]["accuracy"] for found in results) / len(results)
-        rows.append(["mean", "", "", shown(mean, None), *[""] * len(at), "", ""])
+    public = [found["metrics"]["accuracy"] for found in results if found["public"]]
+    if len(public) > 1:
+        rows.append(["mean", "", "", shown(sum(public) / len(public)), *[""] * len(at), "", ""])
     return tabulate(rows, headers, tablefmt=form, disable_numparse=True)
 
 
@@ -89,7 +92,7 @@ def pass_at(key: str) -> int:
     return int(key.removeprefix("pass@")) if key.startswith("pass@") else 0
 
 
-def shown(value: float | None, interval: Sequence[float] | None) -> str:
+def shown(value: float | None, interval: Sequence[float] | None = None) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
@@ -97,8 +100,8 @@ def shown(value: float | None, interval: Sequence[float] | None) -> str:
 
 def save_table(folder: Path, checkpoint: str, results: Sequence[Result], provenance: Mapping[str, Any]) -> None:
     note = (
-        f"Checkpoint `{checkpoint}`. Accuracy is the mean over all samples (avg@n), pass@k its unbiased estimate; in "
-        f"brackets the {LEVEL:.0%} bootstrap interval over problems."
+        f"Checkpoint `{checkpoint}`. Accuracy is the mean over all samples (avg@n), in brackets its {LEVEL:.0%} "
+        "bootstrap interval over problems; pass@k is the unbiased estimate, its intervals are in evaluation.json."
     )
     write_whole(folder / "table.md", f"{table(results, 'github')}\n\n{note}\n")
     whole = {"checkpoint": checkpoint, "benchmarks": list(results), "provenance": dict(provenance)}

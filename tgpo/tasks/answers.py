@@ -12,14 +12,16 @@ from tgpo.tasks.verifier import last_boxed, verify_responses
 AnswerForm = Literal["verbatim", "after_hashes", "last_boxed"]
 
 THINK_END = "</think>"
+SCIENTIFIC = re.compile(r"([-+]?\d+\.?\d*)[eE]([-+]?\d+)")
 LETTER = re.compile(r"(?:\\[a-z]+\{)*[\s({$]*([A-Z])(?:[\s)}$]*$|[).:])")
 
 
 def gold_answer(value: Any, form: AnswerForm) -> str | None:
     """The answer in a cell, or None when there is none.
 
-    `verbatim`: the cell, a list joined by commas, a whole number without its `.0`; `after_hashes`: what follows the
-    last `####`, without thousands separators (GSM8K); `last_boxed`: what the last `\\boxed{}` holds.
+    `verbatim`: the cell, a list joined by commas, a whole number without its `.0`, `4.5e33` as TeX writes it;
+    `after_hashes`: what follows the last `####`, without thousands separators (GSM8K); `last_boxed`: what the last
+    `\\boxed{}` holds.
     """
     if isinstance(value, list):
         parts = [gold_answer(part, form) for part in value]
@@ -32,7 +34,8 @@ def gold_answer(value: Any, form: AnswerForm) -> str | None:
         return re.sub(r"(?<=\d),(?=\d{3})", "", after.strip()) if mark else None
     if form == "last_boxed":
         return last_boxed(text)
-    return text
+    exponent = SCIENTIFIC.fullmatch(text)  # math-verify reads the e as a letter
+    return rf"{exponent[1]} \times 10^{{{int(exponent[2])}}}" if exponent else text
 
 
 def question(value: Any) -> tuple[str | None, str | None]:

@@ -7,7 +7,7 @@ files alone are read (parquet, JSON, CSV, Arrow); loading scripts and pickles ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,11 @@ MISSING_PART = re.compile(
     r"(Unknown split \"(?P<split>[^\"]*)\"|BuilderConfig '(?P<subset>[^']*)' not found|Config name is missing)"
     r"[^\[]*(?P<valid>\[[^\]]*\])"
 )
+
+EMPTY = {  # what the readers say of files without a row
+    "BatchSize must be greater than 0, got 0": "no rows there",
+    "No columns to parse from file": "no rows there",
+}
 
 
 class NotFetchedError(RequestError):
@@ -172,5 +177,5 @@ def told(error: BaseException) -> str:
     from datasets.exceptions import DatasetGenerationError
 
     cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
-    lines: Iterable[str] = str(cause).strip().splitlines()
-    return " ".join(list(lines)[:2]) or type(cause).__name__
+    text = " ".join(str(cause).strip().splitlines()[:2]) or type(cause).__name__
+    return EMPTY.get(text, text)
