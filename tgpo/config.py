@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass, fields
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -127,9 +129,24 @@ class TrainOptions(Options):
 
 class EvalOptions(Options):
     every: int = Field(ge=1)
+    held_out: bool
     samples_per_problem: int = Field(ge=1)
     temperature: float = Field(ge=0)
     max_response_length: int = Field(ge=1)
+    pass_at: list[Annotated[int, Field(ge=1)]]
+    rows_at_once: int = Field(ge=1)
+    prompt_template: str
+    choices_template: str
+    system_prompt: str | None
+    require_boxed: bool
+    require_think_end: bool
+    benchmarks: dict[str, dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _evaluates_something(self) -> EvalOptions:
+        if not self.held_out and not self.benchmarks:
+            raise ValueError("nothing to evaluate on; set held_out=true or choose eval=math")
+        return self
 
 
 class MetricsOptions(Options):
@@ -195,12 +212,13 @@ class RunOptions(Options):
 
 @dataclass(frozen=True)
 class Request:
-    """A checked request: the options, and the two parts that are built straight from the configuration."""
+    """A checked request: the options, and the parts that are built straight from the configuration."""
 
     options: RunOptions
     objective: Any
     task: Any
     resolved: dict[str, Any]
+    benchmarks: tuple[Any, ...] = ()
 
 
 def check(config: DictConfig | dict[str, Any]) -> Request:
@@ -213,7 +231,8 @@ def check(config: DictConfig | dict[str, Any]) -> Request:
     objective, task = build(resolved, "objective"), build(resolved, "task")
     # what a null stands for is written out: the record of a run says what ran
     resolved["objective"] = {"_target_": resolved["objective"]["_target_"], **settings(objective)}
-    return Request(options, objective, task, resolved)
+    benchmarks = tuple(build(resolved, f"eval.benchmarks.{name}") for name in options.eval.benchmarks)
+    return Request(options, objective, task, resolved, benchmarks)
 
 
 def to_container(config: DictConfig) -> dict[str, Any]:
@@ -226,13 +245,14 @@ def to_container(config: DictConfig) -> dict[str, Any]:
 
 
 def build(resolved: dict[str, Any], section: str) -> Any:
-    """The object a section's `_target_` names, its mistakes told in the terms of the command line."""
+    """The object a (dotted) section's `_target_` names, its mistakes told in the terms of the command line."""
+    node = reduce(getitem, section.split("."), resolved)
     try:
-        return instantiate(resolved[section], _convert_="all")
+        return instantiate(node, _convert_="all")
     except Exception as error:
         cause = error.__cause__ or error
         if isinstance(cause, ValidationError):
-            names = [f"{section}.{field.name}" for field in fields(get_class(resolved[section]["_target_"]))]
+            names = [f"{section}.{field.name}" for field in fields(get_class(node["_target_"]))]
             raise RequestError(explain(cause, names, f"{section}.")) from error
         raise RequestError(f"{section}: {first_line(cause)}") from error
 

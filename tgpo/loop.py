@@ -13,11 +13,12 @@ from tgpo.config import Request
 from tgpo.engine import Collected, derived_seed
 from tgpo.errors import RequestError, StoppedError
 from tgpo.evaluation.accuracy import evaluate
+from tgpo.evaluation.suite import exams
 from tgpo.interrupt import Interrupt
 from tgpo.metrics.terminal import View, open_view
 from tgpo.metrics.writer import JsonLines, Sink, WandbSink, Writer
 from tgpo.preflight import objective_name
-from tgpo.rollout.base import RolloutEngine, Sampling
+from tgpo.rollout.base import RolloutEngine
 from tgpo.rundir import RunDirectory
 from tgpo.trainer import Trainer
 
@@ -101,15 +102,14 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[
 
 
 def evaluation_record(parts: Parts, step: int) -> dict[str, Any]:
-    options, started = parts.request.options, time.perf_counter()
-    sampling = Sampling(
-        options.eval.samples_per_problem,
-        options.eval.temperature,
-        options.eval.max_response_length,
-        derived_seed(options.seed, "eval", step),
-    )
-    result = evaluate(parts.request.task, parts.rollout, parts.tokenizer, sampling)
-    return {"kind": "eval", "step": step, **result.metrics, "time/eval": time.perf_counter() - started}
+    options, started, metrics = parts.request.options, time.perf_counter(), dict[str, float]()
+    for exam in exams(parts.request):
+        sampling = exam.sampling(derived_seed(options.seed, "eval", step))
+        result = evaluate(
+            exam, parts.rollout, parts.tokenizer, sampling, options.eval.rows_at_once, options.eval.pass_at
+        )
+        metrics |= result.metrics
+    return {"kind": "eval", "step": step, **metrics, "time/eval": time.perf_counter() - started}
 
 
 def sampled(step: int, collected: Collected, count: int) -> Iterator[dict[str, Any]]:

@@ -223,8 +223,7 @@ def check_lengths(request: Request, tokenizer: Any) -> None:
         raise RequestError(f"student.path={options.student.path}: its tokenizer needs an EOS token and a chat template")
     if options.metrics.topk > len(tokenizer):
         raise RequestError(f"metrics.topk={options.metrics.topk}: the vocabulary has {len(tokenizer)} tokens")
-    cap = max(options.rollout.max_response_length, options.eval.max_response_length)
-    longest = longest_sequence(request, tokenizer)
+    cap, longest = longest_response(request), longest_sequence(request, tokenizer)
     if options.vllm.max_model_len is not None and options.vllm.max_model_len <= longest:
         raise RequestError(
             f"vllm.max_model_len={options.vllm.max_model_len}: the run needs {longest + 1}; or leave it null"
@@ -251,9 +250,16 @@ def check_lengths(request: Request, tokenizer: Any) -> None:
 
 
 def longest_sequence(request: Request, tokenizer: Any) -> int:
-    """Tokens of the longest prompt, held out or of the first steps, and the longest response there may be."""
+    """Tokens of the longest prompt, evaluated or of the first steps, and the longest response there may be."""
+    from tgpo.evaluation.suite import asked
     from tgpo.rollout.base import encode_prompts
 
-    options = request.options
-    prompt = max(map(len, encode_prompts(tokenizer, [*request.task.eval_problems(), *problems_met(request)])))
-    return prompt + max(options.rollout.max_response_length, options.eval.max_response_length)
+    prompt = max(map(len, encode_prompts(tokenizer, [*asked(request), *problems_met(request)])))
+    return prompt + longest_response(request)
+
+
+def longest_response(request: Request) -> int:
+    """The cap on a response, of rollouts and of all that is evaluated."""
+    from tgpo.evaluation.suite import exams
+
+    return max(request.options.rollout.max_response_length, *(exam.max_response_length for exam in exams(request)))

@@ -55,12 +55,14 @@ class Reduction(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One question with a checkable answer. `prompt` is the text of a single user turn."""
+    """One question with a checkable answer. `prompt` is the text of a single user turn, `system` that of a turn before
+    it; None leaves the system prompt to the chat template."""
 
     id: str
     prompt: str
     answer: str
     task: str
+    system: str | None = None
 
 
 @dataclass(frozen=True)

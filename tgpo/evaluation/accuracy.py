@@ -1,46 +1,84 @@
-"""avg@k, pass@k and response lengths on a task's held-out problems."""
+"""avg@k, pass@k and response lengths on held-out problems."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb
+from typing import Protocol
 
+from tgpo.engine import derived_seed
 from tgpo.rollout.base import RolloutEngine, Sampling
-from tgpo.tasks.base import Task
-from tgpo.types import Rollout
+from tgpo.tasks.base import Rewards
+from tgpo.types import Problem, Rollout
+
+
+class Questions(Protocol):
+    """The side of a task that evaluation sees; a benchmark has no other."""
+
+    @property
+    def name(self) -> str: ...
+
+    def eval_problems(self) -> list[Problem]: ...
+
+    def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards: ...
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`metrics` under contract names; `rollouts` and their `responses` and `rewards`, problem by problem."""
+    """`metrics` under contract names; `by_problem` the same means before they were taken, `{metric: value of each}`;
+    `rollouts` and their `responses` and `rewards`, problem by problem."""
 
     metrics: dict[str, float]
+    by_problem: dict[str, list[float]]
     rollouts: Sequence[Rollout]
     responses: Sequence[str]
     rewards: Sequence[float]
+    timeouts: int
 
 
-def evaluate(task: Task, engine: RolloutEngine, tokenizer, sampling: Sampling) -> Evaluation:
-    """Samples k responses to every held-out problem and rewards them.
+def evaluate(
+    questions: Questions,
+    engine: RolloutEngine,
+    tokenizer,
+    sampling: Sampling,
+    rows_at_once: int,
+    pass_at: Sequence[int] = (),
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Samples n responses to every held-out problem and rewards them, about `rows_at_once` responses at a time.
 
-    `accuracy` and `avg@k` are the mean reward over all samples; `pass@k` the probability that one of k is right.
+    `accuracy` and `avg@n` are the mean reward over all samples; `pass@k` the probability that one of k is right, for
+    n and for those of `pass_at` below it. `tell` hears of every problem done.
     """
-    problems, k = task.eval_problems(), sampling.samples_per_problem
-    rollouts = engine.generate(problems, sampling)
-    responses = tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
-    rewards = task.rewards([r.problem for r in rollouts], responses)
-    right = [int(sum(rewards.values[i : i + k])) for i in range(0, len(rollouts), k)]
-    mean = sum(rewards.values) / len(rollouts)
-    prefix = f"eval/{task.name}"
+    problems, n = questions.eval_problems(), sampling.samples_per_problem
+    at_once, rollouts = max(1, rows_at_once // n), list[Rollout]()
+    responses, rewards, timeouts = list[str](), list[float](), 0
+    for first in range(0, len(problems), at_once):
+        seed = derived_seed(sampling.seed, "rows", first)
+        part = engine.generate(
+            problems[first : first + at_once], Sampling(n, sampling.temperature, sampling.max_response_length, seed)
+        )
+        written = tokenizer.batch_decode([r.response_ids for r in part], skip_special_tokens=True)
+        verdicts = questions.rewards([r.problem for r in part], written)
+        rollouts += part
+        responses += written
+        rewards += verdicts.values
+        timeouts += verdicts.timeouts
+        tell(min(first + at_once, len(problems)), len(problems))
+    right = [int(sum(rewards[i : i + n])) for i in range(0, len(rollouts), n)]
+    by_problem = {"accuracy": [c / n for c in right]}
+    by_problem |= {f"pass@{k}": [pass_at_k(n, c, k) for c in right] for k in sorted({*pass_at, n}) if k <= n}
+    mean = sum(rewards) / len(rollouts)
+    prefix = f"eval/{questions.name}"
     metrics = {
         f"{prefix}/accuracy": mean,
-        f"{prefix}/avg@{k}": mean,
-        f"{prefix}/pass@{k}": sum(pass_at_k(k, c, k) for c in right) / len(problems),
+        f"{prefix}/avg@{n}": mean,
+        **{f"{prefix}/{key}": sum(by_problem[key]) / len(problems) for key in by_problem if key != "accuracy"},
         f"{prefix}/length_mean": sum(len(r.response_ids) for r in rollouts) / len(rollouts),
         f"{prefix}/truncated_fraction": sum(r.finish_reason == "length" for r in rollouts) / len(rollouts),
     }
-    return Evaluation(metrics, rollouts, responses, rewards.values)
+    return Evaluation(metrics, by_problem, rollouts, responses, rewards, timeouts)
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:

@@ -42,8 +42,14 @@ class RolloutEngine(Protocol):
 
 
 def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
-    """Token ids of each problem as one user turn, ready for the model to answer."""
-    turns = [[{"role": "user", "content": problem.prompt}] for problem in problems]
+    """Token ids of each problem as one user turn, after its system turn if any, ready for the model to answer."""
+    turns = [
+        [
+            *([] if problem.system is None else [{"role": "system", "content": problem.system}]),
+            {"role": "user", "content": problem.prompt},
+        ]
+        for problem in problems
+    ]
     return [
         tuple(ids)
         for ids in tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False, tokenize=True)

@@ -12,14 +12,14 @@ log = logging.getLogger(__name__)
 
 
 class RowFilter:
-    """Says of each row of `source` whether it can be used."""
+    """Says of each row of `source` whether it can be used; `section` of the configuration says how many may not be."""
 
-    def __init__(self, source: str, max_bad_fraction: float) -> None:
-        self.source, self.max_bad_fraction = source, max_bad_fraction
+    def __init__(self, source: str, max_bad_fraction: float, section: str = "task") -> None:
+        self.source, self.max_bad_fraction, self.section = source, max_bad_fraction, section
         self.seen, self.bad = 0, 0
 
     def keep(self, name: str, prompt: object, answer: object) -> bool:
-        """False for a row to skip; raises RequestError once more than `task.max_bad_fraction` are bad."""
+        """False for a row to skip; raises RequestError once more than `max_bad_fraction` are bad."""
         self.seen += 1
         if all(value is not None and str(value).strip() for value in (prompt, answer)):
             return True
@@ -29,6 +29,7 @@ class RowFilter:
         if self.bad > self.max_bad_fraction * max(self.seen, FEW_ROWS):
             found = f"{self.bad} of the first {self.seen} rows have no prompt or no answer, the last {name}"
             raise RequestError(
-                f"{self.source}: {found}; mend them or raise task.max_bad_fraction (now {self.max_bad_fraction})"
+                f"{self.source}: {found}; mend them or raise {self.section}.max_bad_fraction (now "
+                f"{self.max_bad_fraction})"
             )
         return False

@@ -15,13 +15,14 @@ from tgpo.teachers.hf import HFTeacher
 from tgpo.types import TeacherQuery
 
 CAP = 96
+ROWS_AT_ONCE = 512
 GAP_PROMPTS, GAP_GROUP = 64, 8
 
 
 def accuracy(model: PreTrainedModel, tokenizer: Any, task: Arithmetic | None = None) -> Evaluation:
     """Greedy, on the task's held-out problems."""
     engine = HFRollout(model, tokenizer, [int(tokenizer.eos_token_id)])
-    return evaluate(task or Arithmetic(), engine, tokenizer, Sampling(1, 0.0, CAP, 0))
+    return evaluate(task or Arithmetic(), engine, tokenizer, Sampling(1, 0.0, CAP, 0), ROWS_AT_ONCE)
 
 
 def policy_gap(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: Any) -> tuple[float, float]:

@@ -1,0 +1,108 @@
+"""`python -m tgpo.evaluation checkpoint=PATH [eval=math] [output=FOLDER] [key=value ...]`: the options of `run.py`.
+
+Evaluates a checkpoint on the held-out problems of its task (the default), on public benchmarks (eval=math, eval=ood),
+or on both (eval.held_out=true). PATH is a run directory, checkpoints/step-N of one, tiny:NAME, a model's folder, or a
+hub model in the local cache. Benchmarks that are done are kept: the same command goes on after a kill.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tgpo.command import INTERRUPTED, composed, fail
+from tgpo.config import Request, check
+from tgpo.errors import RequestError, did_you_mean
+from tgpo.evaluation.checkpoint import Located, locate
+from tgpo.evaluation.examine import Tell, examine, plan
+from tgpo.evaluation.results import save_table, table
+
+SHORT = ("checkpoint", "output")  # of evaluation.checkpoint and evaluation.output
+
+
+def main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
+    try:
+        request, located, output = request_of(sys.argv[1:])
+        ready = plan(request)
+        print(f"checkpoint   {located.model}\ntask         {request.task.name}", flush=True)
+        try:
+            with Counter() as counter:
+                results = examine(ready, output, counter.tell, counter.say)
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on with what is not done", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+    except RequestError as error:
+        fail(str(error))
+
+    from tgpo.provenance import provenance
+
+    save_table(output, located.given, results, provenance(request.resolved))
+    print(f"\n{table(results, 'simple')}\n\nresults      {output}/table.md")
+
+
+def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
+    """The request with the checkpoint as its student and, of a run, that run's task."""
+    words = [f"evaluation.{a}" if a.split("=")[0] in SHORT else a for a in arguments]
+    given = {word.split("=")[0].lstrip("+~") for word in words}
+    resolved = composed("evaluation", words)
+    own = resolved.pop("evaluation")
+    if unknown := sorted(set(own) - set(SHORT)):
+        raise RequestError(f"'evaluation.{unknown[0]}' is not an option{did_you_mean(unknown[0], SHORT)}")
+    if own["checkpoint"] is None:
+        raise RequestError("say what is evaluated: checkpoint=PATH")
+    if any(key.split(".")[0] == "student" for key in given):
+        raise RequestError("checkpoint=PATH says what is evaluated; leave student out")
+    located = locate(str(own["checkpoint"]))
+    if located.run is not None and not any(key.split(".")[0] == "task" for key in given):
+        resolved["task"] = located.run_config()["task"]
+    resolved["student"] = {**resolved["student"], "name": located.slug, "path": located.model}
+    group = next((word.split("=")[1] for word in words if word.startswith("eval=")), "greedy")
+    output = Path(own["output"] or Path("outputs", "evaluation", located.slug, group))
+    if output.is_file():
+        raise RequestError(f"output={output}: a file; give a folder")
+    return check(resolved), located, output
+
+
+class Counter:
+    """Problems done: a bar on a terminal, about ten lines an exam elsewhere."""
+
+    def __init__(self) -> None:
+        console = Console()
+        columns = (TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(20), TimeRemainingColumn())
+        self.progress = Progress(*columns, console=console) if console.is_terminal else None
+        self.bars: dict[str, object] = {}
+        self.tenths: dict[str, int] = {}
+        self.tell: Tell = self._line if self.progress is None else self._bar
+
+    def __enter__(self) -> Counter:
+        if self.progress is not None:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+    def _line(self, name: str, done: int, total: int) -> None:
+        if done * 10 // total > self.tenths.get(name, 0):
+            self.tenths[name] = done * 10 // total
+            print(f"{name}: {done}/{total} problems", flush=True)
+
+    def _bar(self, name: str, done: int, total: int) -> None:
+        assert self.progress is not None
+        if name not in self.bars:
+            self.bars[name] = self.progress.add_task(name, total=total)
+        self.progress.update(self.bars[name], completed=done)  # pyright: ignore[reportArgumentType]
+
+
+if __name__ == "__main__":
+    main()

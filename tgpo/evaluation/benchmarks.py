@@ -1,0 +1,95 @@
+"""A public benchmark: rows of a dataset, read as a task's are, with the way the literature samples on it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from tgpo.errors import RequestError
+from tgpo.tasks.answers import judge_letters, question
+from tgpo.tasks.base import Rewards
+from tgpo.tasks.dataset import FIXED, Rows
+from tgpo.types import Problem
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True, kw_only=True, config=FIXED)
+class Benchmark(Rows):
+    """All rows are evaluated; `size` is how many there are, so that a copy that lacks some is not taken for it."""
+
+    samples: Annotated[int, Field(ge=1)]
+    temperature: Annotated[float, Field(ge=0)]
+    max_response_length: Annotated[int, Field(ge=1)]
+    size: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def section(self) -> str:
+        return f"eval.benchmarks.{self.name}"
+
+    def eval_problems(self) -> list[Problem]:
+        return self._problems
+
+    @cached_property
+    def _problems(self) -> list[Problem]:
+        found = self.problems(self.path, self.subset, self.split, self.revision)
+        if self.size is not None and len(found) != self.size:
+            raise RequestError(
+                f"{self.section}.path={self.path}: {len(found)} problems there, the benchmark has {self.size}; for "
+                f"part of it, or another version, set {self.section}.size={len(found)}"
+            )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, config=FIXED)
+class MultipleChoice(Benchmark):
+    """Options under letters, asked for the letter of the right one.
+
+    `choices_columns` is one column that holds a list, or several of one option each. The answer is the right option's
+    letter (or its label, where `labels_column` has others), or the option itself. `shuffle_seed` puts the options of
+    each problem in an order of its own: it is needed where the right one always comes first.
+    """
+
+    choices_columns: tuple[str, ...]
+    labels_column: str | None = None
+    answer_is: Literal["label", "option"] = "label"
+    shuffle_seed: int | None = None
+
+    @model_validator(mode="after")
+    def _shows_choices(self) -> MultipleChoice:
+        if "{choices}" not in self.prompt_template:
+            raise ValueError("prompt_template: the options go where {choices} stands, and it stands nowhere")
+        if self.answer_is == "option" and self.labels_column is not None:
+            raise ValueError("labels_column is read where answer_is=label")
+        return self
+
+    @property
+    def columns(self) -> dict[str, str]:
+        labels = {} if self.labels_column is None else {"labels_column": self.labels_column}
+        choices = {f"choices_columns[{i}]": column for i, column in enumerate(self.choices_columns)}
+        return {**super().columns, **labels, **choices}
+
+    def asked(self, row: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
+        prompt, system, answer = super().asked(row)
+        cells = [row[name] for name in self.columns if name.startswith("choices_columns")]
+        options = cells[0] if len(cells) == 1 else cells
+        if prompt is None or not options or any(option is None or not str(option).strip() for option in options):
+            return None, system, None
+        texts = [str(option).strip() for option in options]
+        labels = list(LETTERS[: len(texts)]) if self.labels_column is None else row["labels_column"]
+        known = texts if self.answer_is == "option" else labels
+        if answer is None or answer not in known:
+            return prompt, system, None
+        places = list(range(len(texts)))
+        if self.shuffle_seed is not None:
+            random.Random(f"{self.shuffle_seed}/{question(row['prompt_column'])[0]}").shuffle(places)
+        lines = [f"{letter}. {texts[place]}" for letter, place in zip(LETTERS, places, strict=False)]
+        return prompt.replace("{choices}", "\n".join(lines)), system, LETTERS[places.index(known.index(answer))]
+
+    def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards:
+        return judge_letters([p.answer for p in problems], responses, require_think_end=self.require_think_end)

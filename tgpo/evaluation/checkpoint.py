@@ -1,0 +1,56 @@
+"""Which model a `checkpoint=` means, and which run it came from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tgpo.errors import RequestError
+from tgpo.models import resolve
+from tgpo.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class Located:
+    """`model` is what `student.path` takes; `run` the directory of the run that wrote it, if one did."""
+
+    given: str
+    model: str
+    run: Path | None = None
+
+    @property
+    def slug(self) -> str:
+        """A folder's name: the last three parts of the path at most."""
+        path = Path(self.model)
+        parts = path.parts[-4:-1] if path.name == "model" and self.run is not None else path.parts[-2:]
+        if self.run is not None:
+            parts = (self.run.resolve().name, *(part for part in parts if part.startswith("step-")))
+        return re.sub(r"[^\w.-]+", "-", "-".join(parts)).strip("-")
+
+    def run_config(self) -> dict[str, Any]:
+        return {} if self.run is None else RunDirectory(self.run).config()
+
+
+def locate(given: str) -> Located:
+    """Raises RequestError for a run without a checkpoint; other paths are left for the checks of model files."""
+    path = Path(given)
+    if (path / "config.yaml").is_file():  # a run
+        steps = [(int(p.name[5:]), p) for p in (path / "checkpoints").glob("step-*") if p.name[5:].isdigit()]
+        if not steps:
+            raise RequestError(f"checkpoint={given}: that run has no complete checkpoint")
+        return Located(given, str(max(steps)[1] / "model"), path)
+    if (path / "model" / "config.json").is_file():  # checkpoints/step-N
+        path = path / "model"
+    if (path / "config.json").is_file():
+        run = path.resolve().parents[2] if len(path.resolve().parents) > 2 else None
+        came_from_run = run is not None and path.name == "model" and (run / "config.yaml").is_file()
+        return Located(given, str(path), run if came_from_run else None)
+    return Located(given, given)
+
+
+def weights_of(folder: str | Path) -> list[list[Any]]:
+    """Names, sizes and times of a model's weight files: whether results are of what is there now."""
+    files = sorted(Path(resolve(str(folder))).glob("*.safetensors"))
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]

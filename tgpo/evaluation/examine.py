@@ -1,0 +1,139 @@
+"""One checkpoint on everything its request's `eval` group names: checks, then the model, then exam after exam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tgpo.config import Request
+from tgpo.errors import RequestError
+from tgpo.evaluation.checkpoint import weights_of
+from tgpo.evaluation.results import Result, fingerprint, result, save, saved
+from tgpo.evaluation.suite import Exam, asked, exams
+from tgpo.models import load_tokenizer, resolve
+
+Tell = Callable[[str, int, int], None]  # exam, problems done, problems
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be asked, with everything about it known that can be before a model loads."""
+
+    request: Request
+    exams: list[Exam]
+    tokenizer: Any
+    folder: Path  # the model's
+    longest: int  # prompt and response, in tokens
+
+
+def plan(request: Request) -> Plan:
+    """Every check; raises RequestError with the mend."""
+    from tgpo.preflight import cached_snapshot, check_device, check_files
+    from tgpo.vllm import check_installed
+
+    options = request.options
+    path = options.student.path
+    check_device(options.train.device)
+    if options.rollout.backend == "vllm":
+        check_installed("rollout=vllm")
+    check_files("checkpoint", path)
+    asked(request)
+    tokenizer, to_do = load_tokenizer(path), exams(request)
+    if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
+        raise RequestError(f"checkpoint={path}: its tokenizer needs an EOS token and a chat template")
+    longest = max(check_room(exam, path, tokenizer) for exam in to_do)
+    folder = Path(resolve(path))
+    return Plan(request, to_do, tokenizer, folder if folder.is_dir() else cached_snapshot(path) or folder, longest)
+
+
+def check_room(exam: Exam, path: str, tokenizer: Any) -> int:
+    """Tokens of the exam's longest prompt and response, which the model has positions for."""
+    from transformers import AutoConfig
+
+    from tgpo.rollout.base import encode_prompts
+
+    prompt = max(map(len, encode_prompts(tokenizer, exam.eval_problems())))
+    config = AutoConfig.from_pretrained(resolve(path), trust_remote_code=False, local_files_only=True)
+    room = getattr(config, "max_position_embeddings", None)
+    if room is not None and prompt + exam.max_response_length > room:
+        raise RequestError(
+            f"{exam.name}: prompts of {prompt} tokens and eval.max_response_length={exam.max_response_length} exceed "
+            f"the {room} positions of {path}; use at most {room - prompt}"
+        )
+    return prompt + exam.max_response_length
+
+
+def examine(plan: Plan, output: Path, tell: Tell, say: Callable[[str], None]) -> list[Result]:
+    """Results in the order of the exams. Those already in `output`, made in the same way, are not made again."""
+    output.mkdir(parents=True, exist_ok=True)
+    found: list[Result] = []
+    sampler = None
+    for exam in plan.exams:
+        recipe = recipe_of(plan, exam)
+        kept, changed = saved(output, exam.name, recipe)
+        if kept is not None:
+            say(f"{exam.name}: already in {output}")
+            found.append(kept)
+            continue
+        if changed:
+            say(f"{exam.name}: made anew, the one in {output} has another '{changed}'")
+        sampler = sampler or load_sampler(plan)
+        found.append(answer(plan, exam, sampler, output, recipe, tell))
+    return found
+
+
+def answer(plan: Plan, exam: Exam, sampler: Any, output: Path, recipe: dict[str, Any], tell: Tell) -> Result:
+    from tgpo.engine import derived_seed
+    from tgpo.evaluation.accuracy import evaluate
+
+    options = plan.request.options
+    evaluation = evaluate(
+        exam,
+        sampler,
+        plan.tokenizer,
+        exam.sampling(derived_seed(options.seed, "eval", 0)),
+        options.eval.rows_at_once,
+        options.eval.pass_at,
+        lambda done, total: tell(exam.name, done, total),
+    )
+    public = exam.questions is not plan.request.task
+    made = result(exam.name, public, evaluation, exam.samples, options.seed, recipe)
+    save(output, made, evaluation)
+    return made
+
+
+def recipe_of(plan: Plan, exam: Exam) -> dict[str, Any]:
+    """What a result depends on."""
+    options, sections = plan.request.options, plan.request.resolved["eval"]["benchmarks"]
+    own = exam.questions is plan.request.task
+    return {
+        "weights": weights_of(plan.folder),
+        "source": plan.request.resolved["task"] if own else sections[exam.name],
+        "problems": fingerprint(exam.eval_problems()),
+        "samples": exam.samples,
+        "temperature": exam.temperature,
+        "max_response_length": exam.max_response_length,
+        "seed": options.seed,
+        "rows_at_once": options.eval.rows_at_once,
+        "pass_at": options.eval.pass_at,
+        "rollout": options.rollout.backend,
+        "dtype": options.train.dtype,
+    }
+
+
+def load_sampler(plan: Plan) -> Any:
+    """The rollout engine of a run, with the checkpoint's weights."""
+    import torch
+
+    from tgpo.models import eos_ids, load_model, pick_device
+    from tgpo.run import DEFAULT_THREADS, load_rollout
+
+    options = plan.request.options
+    torch.set_num_threads(options.train.threads or DEFAULT_THREADS)
+    model = load_model(options.student.path, "float32", pick_device(options.train.device))
+    ends = eos_ids(model, plan.tokenizer)
+    sampler = load_rollout(plan.request, options.student.path, model, plan.tokenizer, ends, plan.longest)
+    sampler.sync(0)
+    return sampler

@@ -1,0 +1,162 @@
+"""Rows of a dataset as a task: hub datasets in the local cache, local folders, single files."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+
+from tgpo.errors import RequestError
+from tgpo.tasks.answers import AnswerForm, gold_answer, judge, question
+from tgpo.tasks.base import Rewards
+from tgpo.tasks.rows import RowFilter
+from tgpo.tasks.source import Source
+from tgpo.types import Problem
+
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]  # part of metric names, as in eval/NAME/accuracy
+FIXED = ConfigDict(extra="forbid", ignored_types=(cached_property,))
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, config=FIXED)
+class Rows:
+    """Which rows, and how one becomes a problem. Rows without a prompt or an answer are counted, named and skipped.
+
+    `prompt_column` holds text or chat messages; a system turn among them stays unless `system_prompt` replaces it.
+    """
+
+    name: Name
+    path: str | None
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    prompt_column: str
+    answer_column: str
+    answer_form: AnswerForm = "verbatim"
+    prompt_template: str = "{problem}"
+    system_prompt: str | None = None
+    require_boxed: bool = True
+    require_think_end: bool = False
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+    @field_validator("prompt_template")
+    @classmethod
+    def _asks(cls, template: str) -> str:
+        if "{problem}" not in template:
+            raise ValueError("the row's prompt goes where {problem} stands, and it stands nowhere")
+        return template
+
+    @property
+    def section(self) -> str:
+        """Where the configuration holds this."""
+        return "task"
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """{option: column} of what is read."""
+        return {"prompt_column": self.prompt_column, "answer_column": self.answer_column}
+
+    def asked(self, row: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
+        """Prompt, system prompt and gold answer of a row of `columns`."""
+        prompt, system = question(row["prompt_column"])
+        whole = None if not prompt or not prompt.strip() else self.prompt_template.replace("{problem}", prompt)
+        return whole, system, gold_answer(row["answer_column"], self.answer_form)
+
+    def problems(self, path: str | None, subset: str | None, split: str, revision: str | None) -> list[Problem]:
+        if path is None:
+            raise RequestError(f"{self.section}.path says where the rows are: a parquet or JSON file, or a folder")
+        source = Source(self.section, path, subset, split, revision)
+        usable, found = RowFilter(source.words, self.max_bad_fraction, self.section), []
+        for number, row in enumerate(source.rows(self.columns)):
+            prompt, system, answer = self.asked(row)
+            name = f"{self.name}/{split}/{number}"
+            if usable.keep(name, prompt, answer):
+                assert prompt is not None and answer is not None
+                own = system if self.system_prompt is None else self.system_prompt or None
+                found.append(Problem(name, prompt, answer, self.name, own))
+        if not found:
+            raise RequestError(f"{source.words}: none of its {usable.seen} rows has a prompt and an answer")
+        return found
+
+    def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards:
+        return judge(
+            [problem.answer for problem in problems],
+            responses,
+            require_boxed=self.require_boxed,
+            require_think_end=self.require_think_end,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=FIXED)
+class DatasetTask(Rows):
+    """Training rows and held-out ones: of another split (`eval_split`), of another place (`eval_path`), or, where
+    neither is given, `eval_size` of the training rows, chosen by the hash of their prompt.
+
+    A prompt that is held out is never trained on, wherever it was found. With a split or a place of their own,
+    `eval_size` takes that many of the held-out problems and null all of them.
+    """
+
+    eval_path: str | None = None
+    eval_split: str | None = None
+    eval_size: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _holds_out(self) -> DatasetTask:
+        if self.eval_path is None and self.eval_split is None and self.eval_size is None:
+            raise ValueError("nothing is held out; give eval_split, eval_path or eval_size")
+        if self.eval_path is None and self.eval_split == self.split:
+            raise ValueError(f"eval_split={self.eval_split} is the training split; take some of it with eval_size")
+        return self
+
+    def train_problems(self, seed: int, step: int, count: int) -> list[Problem]:
+        """The rows in a new order each epoch, `count` of them a step; a pure function of its arguments."""
+        pool = self._split[0]
+        positions = [divmod((step - 1) * count + i, len(pool)) for i in range(count)]
+        return [pool[order(self.name, seed, epoch, len(pool))[row]] for epoch, row in positions]
+
+    def eval_problems(self) -> list[Problem]:
+        return self._split[1]
+
+    @cached_property
+    def _split(self) -> tuple[list[Problem], list[Problem]]:
+        """Training and held-out problems."""
+        rows = self.problems(self.path, self.subset, self.split, self.revision)
+        elsewhere = self.eval_path is not None
+        if elsewhere or self.eval_split is not None:
+            path, subset, revision = (self.eval_path, None, None) if elsewhere else (
+                self.path, self.subset, self.revision)  # fmt: skip
+            others = self.problems(path, subset, self.eval_split or "train", revision)
+        else:
+            others = rows
+        by_hash = sorted({fingerprint(p.prompt): p for p in reversed(others)}.items())  # no problem twice
+        chosen = by_hash[: self.eval_size]
+        # of rows held apart all stay out of training, evaluated or not
+        apart = {key for key, _ in (chosen if others is rows else by_hash)}
+        training = [p for p in rows if fingerprint(p.prompt) not in apart]
+        if not training:
+            raise RequestError(
+                f"{self.section}.path={self.path}: all {len(rows)} rows are held out, none is left to train on"
+            )
+        if others is not rows and len(training) < len(rows):
+            log.warning("%s: %d training rows are held-out problems and left out", self.name, len(rows) - len(training))
+        return training, [problem for _, problem in chosen]
+
+
+def fingerprint(prompt: str) -> str:
+    """The hash that decides which side a prompt is on: of its words, so that white space makes no other problem."""
+    return hashlib.blake2b(" ".join(prompt.split()).encode(), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def order(name: str, seed: int, epoch: int, size: int) -> Sequence[int]:
+    """The permutation of one epoch."""
+    rows = list(range(size))
+    random.Random(f"train/{name}/{seed}/{epoch}").shuffle(rows)
+    return rows
