@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tgpo.config import Request, check, run_directory, to_container
-from tgpo.errors import RequestError, StoppedError, did_you_mean
+from tgpo.errors import ProblemsError, RequestError, StoppedError, did_you_mean
 from tgpo.rundir import RunDirectory
 
 STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130
@@ -35,8 +35,9 @@ def guard(main: Callable[[], None]) -> None:
         sys.exit(INTERRUPTED)
 
 
-def fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+def fail(*messages: str) -> NoReturn:
+    for message in messages:
+        print(f"error: {message}", file=sys.stderr)
     sys.exit(REQUEST_IS_WRONG)
 
 
@@ -52,6 +53,9 @@ def run_job(config: DictConfig) -> None:
         if resume and len(config.overrides) > 1:
             raise RequestError("resume goes on with the run's own configuration; give resume=PATH and nothing else")
         request = check(RunDirectory(directory).config() if resume else config)
+
+        if request.options.preflight_only:
+            look_only(request, directory)
 
         from tgpo.preflight import preflight
 
@@ -70,7 +74,18 @@ def run_job(config: DictConfig) -> None:
             sys.exit(INTERRUPTED)
     except RequestError as error:
         remove_if_empty(directory)
-        fail(str(error))
+        fail(*(error.problems if isinstance(error, ProblemsError) else [str(error)]))
+
+
+def look_only(request: Request, directory: Path) -> NoReturn:
+    """`preflight_only=true`: the table, and exit code 2 where it shows a problem."""
+    from tgpo.preflight import examine
+    from tgpo.preflight.table import show
+
+    rows = examine(request)
+    show(rows)
+    remove_if_empty(directory)
+    sys.exit(REQUEST_IS_WRONG if any(row.state == "problem" for row in rows) else 0)
 
 
 def request_from(overrides: list[str]) -> Request:

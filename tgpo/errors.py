@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class RequestError(Exception):
     """What is wrong and how to mend it, in one line for the person who typed the command. Exit code 2."""
+
+
+class ProblemsError(RequestError):
+    """Several things are wrong: each is told in a line of its own."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(f"{problems[0]} (and {len(problems) - 1} more)")
+        self.problems = tuple(problems)
 
 
 class StoppedError(Exception):
