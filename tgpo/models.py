@@ -132,7 +132,7 @@ def precision(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
 
 
 def eos_ids(model: PreTrainedModel, tokenizer: Any, also: Sequence[str] = ()) -> tuple[int, ...]:
-    """Every id that ends a response: the tokenizer's, those of the model's generation settings, and the tokens `also`."""
+    """Every id that ends a response: the tokenizer's, those of the model's generation settings, the tokens `also`."""
     configured = model.generation_config.eos_token_id if model.generation_config else None
     ids = {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
     return tuple(sorted({i for i in ids if i is not None} | {tokenizer.get_vocab()[token] for token in also}))

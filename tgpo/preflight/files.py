@@ -14,6 +14,7 @@ from tgpo.models import TINY_PREFIX, cached_snapshot, resolve
 from tgpo.preflight.look import Look, Role
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+LONGEST_CAUSE = 200  # characters of what transformers says of a configuration
 INDEX = "model.safetensors.index.json"
 HUB_NAME = r"[\w.-]+(/[\w.-]+)?"
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
@@ -100,8 +101,8 @@ def shards_of(key: str, folder: Path, how: str) -> list[Path]:
     others = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern))
     found = f" (but {others[0]})" if others else ""
     raise RequestError(
-        f"{key}: no model.safetensors there{found}; fetch it with: {how}, or save it so: other formats can run code and "
-        "are refused"
+        f"{key}: no model.safetensors there{found}; fetch it with: {how}, or save it so: other formats can run code "
+        "and are refused"
     )
 
 
@@ -129,8 +130,8 @@ def check_config(look: Look, role: Role) -> str | None:
     key = f"{role}.path={options.path}"
     try:
         config = look.read_config(role)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RequestError(f"{key}: {first_line(error)}") from error
+    except Exception as error:  # transformers and huggingface_hub raise many kinds, some over several lines
+        raise RequestError(f"{key}: {' '.join(str(error).split())[:LONGEST_CAUSE]}") from error
 
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 

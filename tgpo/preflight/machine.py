@@ -90,8 +90,8 @@ def engines(look: Look, total: float, on_gpu: bool) -> dict[str, float]:
         held[key] = fraction * total if on_gpu else weights + vllm.cpu_cache_gib * GIB
         if on_gpu and held[key] <= weights:
             raise RequestError(
-                f"{key}={fraction}: that is {held[key] / GIB:.1f} of {total / GIB:.1f} GiB, and the weights alone take "
-                f"{weights / GIB:.1f}; raise it, or vllm.tensor_parallel_size"
+                f"{key}={fraction}: that is {gib(held[key])} of {gib(total)} GiB, and the weights alone take "
+                f"{gib(weights)}; raise it, or vllm.tensor_parallel_size"
             )
     return held
 
@@ -144,9 +144,7 @@ def check_disk(look: Look) -> str:
     needed, free = keep * checkpoint_bytes(student), shutil.disk_usage(folder).free
     found = f"{keep} checkpoints of {gib(checkpoint_bytes(student))} GiB; {gib(free)} GiB free"
     if needed > free:
-        raise RequestError(
-            f"output_dir={look.options.output_dir}: {found}; make room, write elsewhere, or lower train.keep_checkpoints"
-        )
+        raise RequestError(f"{found} at output_dir={folder}; make room, write elsewhere, or keep fewer checkpoints")
     return found
 
 

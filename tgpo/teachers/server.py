@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -107,12 +108,14 @@ def answer(found: httpx.Response, prompt: int, response: int, topk: int, shared:
 
 
 def log_shared(best: Sequence[tuple[int, int, float]], shared: int) -> float:
-    """The log of what the ids below `shared` have together, by the other ids that are among the best.
+    """The log of what the ids below `shared` have together: all but what the others among the best have.
 
-    Those that are not among them are each less likely than every token listed, and stay in the denominator.
+    Others that are not among the best stay in the denominator; each is less likely than every token listed. Where the
+    others have nearly everything, what is listed of the shared ones is the better figure.
     """
     others = sum(math.exp(value) for _, token, value in best if token >= shared)
-    return math.log1p(-min(others, 1 - 1e-12))
+    listed = sum(math.exp(value) for _, token, value in best if token < shared)
+    return math.log(max(1 - others, listed, sys.float_info.min))
 
 
 def check_servers(
