@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tgpo.config import KEY_ADVICE, Request, check, run_directory, to_container
-from tgpo.errors import RequestError, StoppedError, did_you_mean, without_credentials
+from tgpo.errors import ProblemsError, RequestError, StoppedError, did_you_mean, without_credentials
 from tgpo.rundir import RunDirectory
 
 STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130
@@ -39,8 +39,9 @@ def guard(main: Callable[[], None]) -> None:
         sys.exit(INTERRUPTED)
 
 
-def fail(message: str) -> NoReturn:
-    tell(f"error: {without_credentials(message)}")
+def fail(*messages: str) -> NoReturn:
+    for message in messages:
+        tell(f"error: {without_credentials(message)}")
     sys.exit(REQUEST_IS_WRONG)
 
 
@@ -63,6 +64,9 @@ def run_job(config: DictConfig) -> None:
         if resume and len(config.overrides) > 1:
             raise RequestError("resume goes on with the run's own configuration; give resume=PATH and nothing else")
         request = check(RunDirectory(own).config() if resume else config)
+
+        if request.options.preflight_only:
+            look_only(request, own)
 
         from tgpo.preflight import preflight
 
@@ -87,7 +91,18 @@ def run_job(config: DictConfig) -> None:
             sys.exit(INTERRUPTED)
     except RequestError as error:
         remove_if_empty(own)
-        fail(str(error))
+        fail(*(error.problems if isinstance(error, ProblemsError) else [str(error)]))
+
+
+def look_only(request: Request, directory: Path) -> NoReturn:
+    """`preflight_only=true`: the table, and exit code 2 where it shows a problem."""
+    from tgpo.preflight import examine
+    from tgpo.preflight.table import show
+
+    rows = examine(request)
+    show(rows)
+    remove_if_empty(directory)
+    sys.exit(REQUEST_IS_WRONG if any(row.state == "problem" for row in rows) else 0)
 
 
 def several() -> bool:

@@ -32,6 +32,10 @@ class Options(BaseModel):
 class StudentOptions(Options):
     name: str
     path: str
+    revision: str | None
+    config: dict[str, Any]
+    chat_template: str | None
+    end_tokens: list[str]
 
 
 class LoraOptions(Options):
@@ -44,6 +48,15 @@ class TeacherOptions(Options):
     name: str
     path: str | None
     backend: Literal["hf", "vllm", "server"]
+    revision: str | None
+    config: dict[str, Any]
+    extra_tokens: Literal["refuse", "drop"]
+    other_eos: Literal["refuse", "ignore"]
+
+    @property
+    def local_path(self) -> str | None:
+        """None where there is no teacher, or where it is behind a server."""
+        return None if self.backend == "server" else self.path
 
 
 class VLLMOptions(Options):
@@ -118,11 +131,11 @@ class TrainOptions(Options):
     max_tokens_per_micro_batch: int = Field(ge=1)
     max_logits: int = Field(ge=1)
     entropy_bonus: float = Field(ge=0)
+    gradient_checkpointing: bool
     checkpoint_every: int = Field(ge=1)
     keep_checkpoints: int = Field(ge=1)
     max_bad_steps: int = Field(ge=0)
     dtype: Literal["float32", "bfloat16", "float64"]
-    gradient_checkpointing: bool
     device: str
     threads: int | None = Field(ge=1)
 
@@ -172,6 +185,7 @@ class RunOptions(Options):
     seed: int = Field(ge=0)
     resume: str | None
     output_dir: str
+    preflight_only: bool
     tuning: dict[str, Any]
     objective: dict[str, Any]
     task: dict[str, Any]
@@ -210,9 +224,12 @@ class RunOptions(Options):
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Request:
-    """A checked request: the options, and the parts that are built straight from the configuration."""
+    """A checked request: the options, and the two parts that are built straight from the configuration.
+
+    One is equal to itself alone, so that what is measured of it can be kept beside it.
+    """
 
     options: RunOptions
     objective: Any

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tgpo.config import Request
 from tgpo.engine import derived_seed
-from tgpo.models import eos_ids, load_model, load_tokenizer, pick_device
+from tgpo.models import eos_ids, load_model, load_tokenizer, pick_device, resolve
+from tgpo.preflight import problems_met
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
 from tgpo.tasks.demonstrations import Tally, write
@@ -21,8 +22,9 @@ def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> 
     options = request.options
     assert options.teacher.path is not None
     keep, attempts = max(1, asked(request)), options.demonstrations.attempts
-    tokenizer = load_tokenizer(options.teacher.path)
-    model = load_model(options.teacher.path, options.train.dtype, pick_device(options.train.device))
+    path = resolve(options.teacher.path, options.teacher.revision)
+    tokenizer, device = load_tokenizer(path), pick_device(options.train.device)
+    model = load_model(path, options.train.dtype, device, replaced=options.teacher.config)
     sampler = HFRollout(model, tokenizer, eos_ids(model, tokenizer), options.train.dtype)
 
     def respond(problems: Sequence[Problem], part: int) -> tuple[Sequence[Rollout], Sequence[str]]:
@@ -44,11 +46,7 @@ def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> 
         "keep": keep,
         "max_response_length": options.rollout.max_response_length,
     }
-    problems = [
-        problem
-        for step in range(1, options.train.steps + 1)
-        for problem in request.task.train_problems(options.seed, step, options.rollout.prompts_per_batch)
-    ]
+    problems = problems_met(request, options.train.steps)
     return write(folder, problems, respond, request.task.rewards, keep, recipe, tell)
 
 

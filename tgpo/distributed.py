@@ -68,7 +68,8 @@ def together(work: Callable[[], T]) -> list[T]:
     answers = gather((result, error))
     for number, (_, raised) in enumerate(answers):
         if raised is not None:
-            raise type(raised)(f"process {number}: {raised}" if number else str(raised))
+            kind = StoppedError if isinstance(raised, StoppedError) else RequestError
+            raise raised if number == 0 else kind(f"process {number}: {raised}")
     return [answer for answer, _ in answers]
 
 

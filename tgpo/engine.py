@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tgpo.distributed import rank, size, summed
+from tgpo.distributed import once, rank, size, summed
 from tgpo.errors import RequestError
 from tgpo.functional.batching import dealt
 from tgpo.objectives.base import Objective
@@ -103,7 +103,8 @@ class Engine:
             problems = self.task.train_problems(options.seed, step, options.prompts_per_batch)
             rollouts, missing = self._respond(problems, step, objective)
             responses = self.tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
-        rewards = self.task.rewards([r.problem for r in rollouts], responses)
+        # by one process: a verifier that runs out of time must do so for all
+        rewards = once(lambda: self.task.rewards([r.problem for r in rollouts], responses))
         reward_B = torch.tensor(rewards.values, device=device)
         tokens = pad(rollouts, int(self.tokenizer.pad_token_id or 0)).to(device)
         sampler_BT = pad_logprobs(rollouts, tokens.mask_BT)

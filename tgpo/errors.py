@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class RequestError(Exception):
     """What is wrong and how to mend it, in one line for the person who typed the command. Exit code 2."""
+
+
+class ProblemsError(RequestError):
+    """Several things are wrong: each is told in a line of its own."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(problems)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return f"{self.problems[0]} (and {len(self.problems) - 1} more)"
 
 
 class StoppedError(Exception):

@@ -83,9 +83,8 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[
                 view.show(step, latest)
                 bad = bad + 1 if record["train/skipped_updates"] == record["train/updates"] else 0
                 unstable = bad > options.train.max_bad_steps
-                interrupted = any(
-                    distributed.gather(interrupt.requested)
-                )  # read once: a signal from here on waits for the next checkpoint
+                # read once, and of all processes: a signal from here on waits for the next checkpoint
+                interrupted = any(distributed.gather(interrupt.requested))
                 last = step == steps or unstable or interrupted
                 if step % options.train.checkpoint_every == 0 or last:
                     save(step)

@@ -5,6 +5,7 @@ Safetensors, no remote code, no downloads.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,33 +18,82 @@ if TYPE_CHECKING:
 
 TINY_PREFIX = "tiny:"
 TINY_ROOT = Path(__file__).parent / "tiny" / "weights"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
-def resolve(path: str) -> str:
-    """`tiny:NAME` -> the folder of a model that ships with the package; anything else unchanged."""
+def resolve(path: str, revision: str | None = None) -> str:
+    """The folder of a model: one that ships (`tiny:NAME`), or that revision of a hub model in the local cache.
+
+    Anything else comes back unchanged.
+    """
     if not path.startswith(TINY_PREFIX):
-        return path
+        snapshot = None if Path(path).is_dir() else cached_snapshot(path, revision)
+        return path if snapshot is None else str(snapshot)
     name, shipped = path.removeprefix(TINY_PREFIX), [p.name for p in TINY_ROOT.iterdir() if p.is_dir()]
     if name not in shipped:
         raise RequestError(f"no tiny model is called '{name}'{did_you_mean(name, shipped)}")
     return str(TINY_ROOT / name)
 
 
-def load_tokenizer(path: str) -> Any:
+def cached_snapshot(path: str, revision: str | None = None) -> Path | None:
+    """The hub model's folder in the local cache, if its configuration is there. Nothing is downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(path, "config.json", revision=revision)
+    except HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def load_tokenizer(path: str, revision: str | None = None, chat_template: str | None = None) -> Any:
+    """`chat_template`: a file, or the name of one that ships; None keeps the tokenizer's own."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(resolve(path), trust_remote_code=False, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(resolve(path, revision), trust_remote_code=False, local_files_only=True)
+    if chat_template is not None:
+        tokenizer.chat_template = read_template(chat_template)
+    return tokenizer
 
 
-def load_model(path: str, dtype: str, device: str | torch.device) -> PreTrainedModel:
-    """In evaluation mode: dropout would make the sampler and the trainer two different policies."""
+def read_template(name: str) -> str:
+    shipped = {path.stem: path for path in TEMPLATES.glob("*.jinja")}
+    path = shipped.get(name, Path(name))
+    if not path.is_file():
+        raise RequestError(f"student.chat_template={name}: no such file{did_you_mean(name, shipped)}")
+    return path.read_text(encoding="utf-8")
+
+
+def load_config(path: str, revision: str | None = None, replaced: Mapping[str, Any] | None = None) -> Any:
+    """The model's configuration, with the fields that `student.config` or `teacher.config` replace."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(
+        resolve(path, revision), trust_remote_code=False, local_files_only=True, **(replaced or {})
+    )
+
+
+def load_model(
+    path: str,
+    dtype: str,
+    device: str | torch.device,
+    revision: str | None = None,
+    replaced: Mapping[str, Any] | None = None,
+) -> PreTrainedModel:
+    """In evaluation mode: dropout would make the sampler and the trainer two different policies.
+
+    Args:
+        replaced: fields of its configuration.
+    """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the run has one of its own
     model: Any = AutoModelForCausalLM.from_pretrained(
-        resolve(path),
+        resolve(path, revision),
+        config=load_config(path, revision, replaced),
         dtype=getattr(torch, dtype),
         attn_implementation="sdpa",
         use_safetensors=True,
@@ -86,8 +136,8 @@ def precision(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, getattr(torch, dtype), enabled=dtype == "bfloat16")
 
 
-def eos_ids(model: PreTrainedModel, tokenizer: Any) -> tuple[int, ...]:
-    """Every id that ends a response: the tokenizer's, and those the model's generation settings add."""
+def eos_ids(model: PreTrainedModel, tokenizer: Any, also: Sequence[str] = ()) -> tuple[int, ...]:
+    """Every id that ends a response: the tokenizer's, those of the model's generation settings, the tokens `also`."""
     configured = model.generation_config.eos_token_id if model.generation_config else None
     ids = {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
-    return tuple(sorted(i for i in ids if i is not None))
+    return tuple(sorted({i for i in ids if i is not None} | {tokenizer.get_vocab()[token] for token in also}))

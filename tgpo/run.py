@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,14 @@ from tgpo.demonstrate import demonstrate
 from tgpo.engine import Engine, EngineOptions
 from tgpo.interrupt import Interrupt
 from tgpo.loop import Parts, RunInterruptedError, rounds
-from tgpo.models import eos_ids, load_model, load_tokenizer, master, pick_device
+from tgpo.models import eos_ids, load_model, load_tokenizer, master, pick_device, resolve
 from tgpo.policy import Policy
-from tgpo.preflight import longest_sequence
+from tgpo.preflight import longest_sequence, most_topk
 from tgpo.provenance import provenance
 from tgpo.report.page import closing_lines, write_report
 from tgpo.rollout.base import RolloutEngine
 from tgpo.rundir import ReadOnly, RunDirectory
-from tgpo.sharded import RewardedOnce, SharedRollout, SharedTeacher, shard
+from tgpo.sharded import SharedRollout, SharedTeacher, shard
 from tgpo.tasks.demonstrations import Demonstrations, read
 from tgpo.teachers.base import Teacher
 from tgpo.trainer import Trainer
@@ -87,21 +86,22 @@ def build(request: Request, from_checkpoint: Path | None, demonstrations: Demons
     torch.use_deterministic_algorithms(device.type == "cpu")
     if device.type == "cpu":
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    student = options.student
     # adapters are put back beside the weights they were trained on
     trained = from_checkpoint if not options.lora.rank else None
-    student_path = str(trained / "model") if trained else options.student.path
-    tokenizer = load_tokenizer(student_path)
-    model = load_model(student_path, master(train.dtype), device)
+    student_path = str(trained / "model") if trained else resolve(student.path, student.revision)
+    # a checkpoint's tokenizer has the template already
+    tokenizer = load_tokenizer(student_path, chat_template=None if trained else student.chat_template)
+    model = load_model(student_path, master(train.dtype), device, replaced=student.config)
     if options.lora.rank:
         add_adapters(model, options.lora)
     policy = Policy(model, len(tokenizer), train.max_logits, train.dtype, train.gradient_checkpointing)
-    ends, longest = eos_ids(model, tokenizer), longest_sequence(request, tokenizer)
+    ends, longest = eos_ids(model, tokenizer, student.end_tokens), longest_sequence(request, tokenizer)
     sampler = load_rollout(request, student_path, model, tokenizer, ends, longest)
     teacher = load_teacher(request, device, len(tokenizer), longest) if options.teacher.path is not None else None
     if distributed.size() > 1:
         shard(policy, train.dtype)
         sampler, teacher = SharedRollout(sampler), SharedTeacher(teacher) if teacher else None
-        request = replace(request, task=RewardedOnce(request.task))
     engine_options = EngineOptions(
         seed=options.seed,
         prompts_per_batch=rollout.prompts_per_batch,
@@ -136,22 +136,24 @@ def load_rollout(
     from tgpo.rollout import vllm
 
     probe = request.task.eval_problems()[:4]
-    return vllm.load(path, model, tokenizer, ends, dtype, longest, options.vllm, probe)
+    return vllm.load(path, model, tokenizer, ends, dtype, longest, options.vllm, probe, options.student.config)
 
 
 def load_teacher(request: Request, device: torch.device, vocabulary: int, longest: int) -> Teacher:
     """`teacher.backend=hf` is `tgpo/teachers/hf.py`, imported only when asked for."""
-    options, train, path = request.options, request.options.train, request.options.teacher.path
-    assert path is not None
-    if options.teacher.backend == "hf":
+    options, train, teacher = request.options, request.options.train, request.options.teacher
+    assert teacher.path is not None
+    if teacher.backend == "server":
+        from tgpo.teachers import server
+
+        return server.load(teacher.path, options.server, vocabulary if teacher.extra_tokens == "drop" else None)
+    path = resolve(teacher.path, teacher.revision)
+    if teacher.backend == "hf":
         from tgpo.teachers import hf
 
-        return hf.load(path, train.dtype, device, vocabulary, train.max_logits, train.max_tokens_per_micro_batch)
-    if options.teacher.backend == "vllm":
-        from tgpo.teachers import vllm
+        budget = (train.max_logits, train.max_tokens_per_micro_batch)
+        return hf.load(path, train.dtype, device, vocabulary, *budget, replaced=teacher.config)
+    from tgpo.teachers import vllm
 
-        topk = max(request.objective.teacher_topk, options.metrics.topk)
-        return vllm.load(path, train.dtype, vocabulary, longest, min(topk, vocabulary), options.vllm)
-    from tgpo.teachers import server
-
-    return server.load(path, options.server)
+    topk = most_topk(request, vocabulary)
+    return vllm.load(path, train.dtype, vocabulary, longest, topk, options.vllm, teacher.config)

@@ -1,5 +1,5 @@
-"""The parts of a run with several processes: each samples and scores its share, the main one verifies, and all of them
-hold the whole batch afterwards, as one process would.
+"""The parts of a run with several processes: each samples and scores its share, and all of them hold the whole batch
+afterwards, as one process would.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 
-from tgpo.distributed import once, rank, shares, size, together
+from tgpo.distributed import rank, shares, size, together
 from tgpo.policy import Policy
 from tgpo.rollout.base import RolloutEngine, Sampling
-from tgpo.tasks.base import Rewards, Task
 from tgpo.teachers.base import Teacher
 from tgpo.types import Problem, Rollout, TeacherQuery, TeacherSignal, TokenBatch
 
@@ -39,7 +38,11 @@ class SharedRollout:
 
     def generate(self, problems: Sequence[Problem], sampling: Sampling) -> list[Rollout]:
         own = shares(len(problems))[rank()]
-        part = replace(sampling, first_problem=sampling.first_problem + own.start, of_problems=len(problems))
+        part = replace(
+            sampling,
+            first_problem=sampling.first_problem + own.start,
+            of_problems=sampling.of_problems or len(problems),
+        )
 
         def answer() -> list[Rollout]:
             found = self.engine.generate(problems[own], part) if problems[own] else []
@@ -81,23 +84,3 @@ class SharedTeacher:
                     grid = whole.setdefault(name, value.new_zeros(*shape, *value.shape[2:], device=device))
                     grid[part, : value.shape[1]] = value.to(device)
         return TeacherSignal(**whole)
-
-
-class RewardedOnce:
-    """A task whose responses the main process verifies: a verifier that runs out of time must do so for all."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-
-    @property
-    def name(self) -> str:
-        return self.task.name
-
-    def train_problems(self, seed: int, step: int, count: int) -> list[Problem]:
-        return self.task.train_problems(seed, step, count)
-
-    def eval_problems(self) -> list[Problem]:
-        return self.task.eval_problems()
-
-    def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards:
-        return once(lambda: self.task.rewards(problems, responses))

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
 from tgpo.config import VLLMOptions
 from tgpo.errors import RequestError
-from tgpo.models import resolve
+from tgpo.models import load_config, resolve
 
 VERSION = "0.32."  # what the extras of pyproject.toml install
 INSTALL = "install it with: make setup-vllm"
@@ -68,7 +69,7 @@ def make_engine(
         dtype=dtype,
         seed=0,
         skip_tokenizer_init=True,
-        max_model_len=options.max_model_len or room_for(path, longest),
+        max_model_len=options.max_model_len or room_for(path, longest, settings.get("hf_overrides")),
         tensor_parallel_size=options.tensor_parallel_size,
         enforce_eager=on_cpu if options.enforce_eager is None else options.enforce_eager,
         logprobs_mode="raw_logprobs",  # of temperature 1, whatever the sampling temperature
@@ -82,11 +83,9 @@ def make_engine(
     return engine
 
 
-def room_for(path: str, longest: int) -> int:
+def room_for(path: str, longest: int, replaced: Mapping[str, Any] | None = None) -> int:
     """Twice what the held-out problems need, since others may be longer, as far as the model goes."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(resolve(path), local_files_only=True)
+    config = load_config(path, replaced=replaced)
     return min(2 * longest, getattr(config, "max_position_embeddings", None) or 2 * longest)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import Protocol
 
+from tgpo.distributed import once
 from tgpo.engine import derived_seed
 from tgpo.rollout.base import RolloutEngine, Sampling
 from tgpo.tasks.base import Rewards
@@ -37,6 +38,11 @@ class Evaluation:
     timeouts: int
 
 
+def verified(questions: Questions, rollouts: Sequence[Rollout], responses: Sequence[str]) -> Rewards:
+    """By one process: a verifier that runs out of time must do so for all."""
+    return once(lambda: questions.rewards([r.problem for r in rollouts], responses))
+
+
 def evaluate(
     questions: Questions,
     engine: RolloutEngine,
@@ -60,7 +66,7 @@ def evaluate(
             problems[first : first + at_once], Sampling(n, sampling.temperature, sampling.max_response_length, seed)
         )
         written = tokenizer.batch_decode([r.response_ids for r in part], skip_special_tokens=True)
-        verdicts = questions.rewards([r.problem for r in part], written)
+        verdicts = verified(questions, part, written)
         rollouts += part
         responses += written
         rewards += verdicts.values

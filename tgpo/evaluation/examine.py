@@ -12,7 +12,6 @@ from tgpo.errors import RequestError
 from tgpo.evaluation.checkpoint import weights_of
 from tgpo.evaluation.results import Result, fingerprint, result, save, saved
 from tgpo.evaluation.suite import Exam, asked, exams
-from tgpo.models import load_tokenizer, resolve
 
 Tell = Callable[[str, int, int], None]  # exam, problems done, problems
 
@@ -30,33 +29,27 @@ class Plan:
 
 def plan(request: Request) -> Plan:
     """Every check; raises RequestError with the mend."""
-    from tgpo.preflight import cached_snapshot, check_device, check_files
+    from tgpo.preflight import check_student
     from tgpo.vllm import check_installed
 
-    options = request.options
-    path = options.student.path
-    check_device(options.train.device)
-    if options.rollout.backend == "vllm":
+    path = request.options.student.path
+    try:
+        look = check_student(request)
+    except RequestError as error:
+        raise RequestError(str(error).replace("student.path=", "checkpoint=")) from error
+    if request.options.rollout.backend == "vllm":
         check_installed("rollout=vllm")
-    check_files("checkpoint", path)
     asked(request)
-    tokenizer, to_do = load_tokenizer(path), exams(request)
-    if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
-        raise RequestError(f"checkpoint={path}: its tokenizer needs an EOS token and a chat template")
-    longest = max(check_room(exam, path, tokenizer) for exam in to_do)
-    folder = Path(resolve(path))
-    return Plan(request, to_do, tokenizer, folder if folder.is_dir() else cached_snapshot(path) or folder, longest)
+    to_do, room = exams(request), getattr(look.configs["student"], "max_position_embeddings", None)
+    longest = max(check_room(exam, path, look.tokenizer, room) for exam in to_do)
+    return Plan(request, to_do, look.tokenizer, look.folders["student"], longest)
 
 
-def check_room(exam: Exam, path: str, tokenizer: Any) -> int:
+def check_room(exam: Exam, path: str, tokenizer: Any, room: int | None) -> int:
     """Tokens of the exam's longest prompt and response, which the model has positions for."""
-    from transformers import AutoConfig
-
     from tgpo.rollout.base import encode_prompts
 
     prompt = max(map(len, encode_prompts(tokenizer, exam.eval_problems())))
-    config = AutoConfig.from_pretrained(resolve(path), trust_remote_code=False, local_files_only=True)
-    room = getattr(config, "max_position_embeddings", None)
     if room is not None and prompt + exam.max_response_length > room:
         raise RequestError(
             f"{exam.name}: prompts of {prompt} tokens and eval.max_response_length={exam.max_response_length} exceed "
@@ -127,13 +120,15 @@ def load_sampler(plan: Plan) -> Any:
     """The rollout engine of a run, with the checkpoint's weights."""
     import torch
 
-    from tgpo.models import eos_ids, load_model, pick_device
+    from tgpo.models import eos_ids, load_model, master, pick_device, resolve
     from tgpo.run import DEFAULT_THREADS, load_rollout
 
     options = plan.request.options
     torch.set_num_threads(options.train.threads or DEFAULT_THREADS)
-    model = load_model(options.student.path, "float32", pick_device(options.train.device))
-    ends = eos_ids(model, plan.tokenizer)
-    sampler = load_rollout(plan.request, options.student.path, model, plan.tokenizer, ends, plan.longest)
+    student, dtype = options.student, options.train.dtype
+    path = resolve(student.path, student.revision)
+    model = load_model(path, master(dtype), pick_device(options.train.device), replaced=student.config)
+    ends = eos_ids(model, plan.tokenizer, student.end_tokens)
+    sampler = load_rollout(plan.request, path, model, plan.tokenizer, ends, plan.longest)
     sampler.sync(0)
     return sampler

@@ -6,7 +6,7 @@ a tied head vLLM's reload leaves the head as it was, silently.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -117,8 +117,13 @@ def load(
     longest: int,
     options: VLLMOptions,
     probe: Sequence[Problem],
+    replaced: Mapping[str, Any] | None = None,
 ) -> VLLMRollout:
-    """Called by the run for `rollout.backend=vllm`; checks once that what it samples is the trainer's policy."""
+    """Called by the run for `rollout.backend=vllm`; checks once that what it samples is the trainer's policy.
+
+    Args:
+        replaced: fields of the model's configuration, as the trainer's own were replaced.
+    """
     engine = make_engine(
         path,
         dtype,
@@ -127,7 +132,7 @@ def load(
         longest,
         len(tokenizer),
         load_format="dummy",  # the weights come with the first sync
-        hf_overrides={"tie_word_embeddings": False},
+        hf_overrides={**(replaced or {}), "tie_word_embeddings": False},
         enable_prefix_caching=True,
     )
     rollout = VLLMRollout(engine, model, tokenizer, eos_ids, options.sleep and torch.cuda.is_available())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -74,6 +75,14 @@ class HFTeacher:
         return answers
 
 
-def load(path: str, dtype: str, device: torch.device, vocabulary: int, max_logits: int, max_tokens: int) -> HFTeacher:
-    """Called by the run for `teacher.backend=hf`."""
-    return HFTeacher(load_model(path, dtype, device), vocabulary, max_logits, max_tokens)
+def load(
+    path: str,
+    dtype: str,
+    device: torch.device,
+    vocabulary: int,
+    max_logits: int,
+    max_tokens: int,
+    replaced: Mapping[str, Any] | None = None,
+) -> HFTeacher:
+    """Called by the run for `teacher.backend=hf`; `replaced` are fields of its configuration."""
+    return HFTeacher(load_model(path, dtype, device, replaced=replaced), vocabulary, max_logits, max_tokens)

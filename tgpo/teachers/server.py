@@ -6,7 +6,10 @@ pause that grows; when patience is over the run stops with a checkpoint.
 
 from __future__ import annotations
 
+import math
 import os
+import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from typing import Any
@@ -22,6 +25,7 @@ from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch
 PASSING = (404, 408, 425, 429)  # refusals of a proxy or of a busy server, not of the request
 LONGEST_PAUSE = 20.0  # seconds between two tries
 IDS_AT_ONCE = 1_000  # of the vocabulary's comparison
+SPARE = 8  # best tokens asked for beyond the ones needed, where the teacher's own may be among them
 
 
 class AnswerError(Exception):
@@ -29,12 +33,17 @@ class AnswerError(Exception):
 
 
 class ServerTeacher:
-    """The `server` teacher backend; `model` is the name it is served under."""
+    """The `server` teacher backend.
+
+    Args:
+        model: the name it is served under.
+        shared: with `teacher.extra_tokens=drop`, the ids below this are the student's too; the others are left out.
+    """
 
     states_width = None  # prompt log-probabilities are all it gives
 
-    def __init__(self, model: str, options: ServerOptions) -> None:
-        self.model, self.options = model, options
+    def __init__(self, model: str, options: ServerOptions, shared: int | None = None) -> None:
+        self.model, self.options, self.shared = model, options, shared
         self.client = httpx.Client(timeout=options.timeout, headers=credentials(options), trust_env=False)
 
     def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
@@ -45,7 +54,7 @@ class ServerTeacher:
 
     def _answer(self, number: int, sequence: tuple[tuple[int, ...], tuple[int, ...]], topk: int) -> Answer:
         prompt, response = sequence
-        body = scoring(self.model, [*prompt, *response], topk)
+        body = scoring(self.model, [*prompt, *response], topk, self.shared)
         tries = Retrying(
             stop=stop_after_delay(self.options.patience),
             wait=wait_exponential_jitter(multiplier=0.5, max=LONGEST_PAUSE),
@@ -60,7 +69,7 @@ class ServerTeacher:
                     if 400 <= found.status_code < 500 and found.status_code not in PASSING:
                         raise RequestError(f"the teacher's server refused: {complaint(found)}")
                     found.raise_for_status()
-                    return answer(found, len(prompt), len(response), topk)
+                    return answer(found, len(prompt), len(response), topk, self.shared)
         except RetryError as error:
             last = error.last_attempt.exception()
             raise StoppedError(
@@ -69,19 +78,30 @@ class ServerTeacher:
         raise AssertionError("unreachable: a try ends in an answer or in an error")
 
 
-def scoring(model: str, ids: list[int], topk: int) -> dict[str, Any]:
-    return {"model": model, "prompt": ids, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": topk}
+def scoring(model: str, ids: list[int], topk: int, shared: int | None = None) -> dict[str, Any]:
+    asked = topk + (0 if shared is None else SPARE)
+    return {"model": model, "prompt": ids, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": asked}
 
 
-def answer(found: httpx.Response, prompt: int, response: int, topk: int) -> Answer:
+def answer(found: httpx.Response, prompt: int, response: int, topk: int, shared: int | None = None) -> Answer:
     """One position after another `{token id: {logprob, rank}}`, the token itself and the best; the first is null."""
+    asked = topk + (0 if shared is None else SPARE)
     try:
         positions = found.json()["choices"][0]["prompt_logprobs"][prompt:]
         entries = [list(position.items()) for position in positions]
         sampled = [at[0][1]["logprob"] for at in entries]
-        best = [sorted((e["rank"], int(token), e["logprob"]) for token, e in at if e["rank"] <= topk) for at in entries]
+        best = [
+            sorted((e["rank"], int(token), e["logprob"]) for token, e in at if e["rank"] <= asked) for at in entries
+        ]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise AnswerError(f"no log-probabilities in its answer: {found.text[:80]!r}") from error
+    if shared is not None:
+        shifts = [log_shared(at, shared) for at in best]
+        sampled = [value - shift for value, shift in zip(sampled, shifts, strict=True)]
+        best = [
+            [(rank, token, value - shift) for rank, token, value in at if token < shared]
+            for at, shift in zip(best, shifts, strict=True)
+        ]
     if len(entries) != response or any(len(at) < topk for at in best):
         raise AnswerError(f"{len(entries)} positions of {response}, or fewer than {topk} tokens at one")
     return Answer(
@@ -89,21 +109,36 @@ def answer(found: httpx.Response, prompt: int, response: int, topk: int) -> Answ
     )
 
 
-def check_servers(model: str, options: ServerOptions, tokenizer: Any, longest: int, topk: int) -> None:
+def log_shared(best: Sequence[tuple[int, int, float]], shared: int) -> float:
+    """The log of what the ids below `shared` have together: all but what the others among the best have.
+
+    Others that are not among the best stay in the denominator; each is less likely than every token listed. Where the
+    others have nearly everything, what is listed of the shared ones is the better figure.
+    """
+    others = sum(math.exp(value) for _, token, value in best if token >= shared)
+    listed = sum(math.exp(value) for _, token, value in best if token < shared)
+    return math.log(max(1 - others, listed, sys.float_info.min))
+
+
+def check_servers(
+    model: str, options: ServerOptions, tokenizer: Any, longest: int, topk: int, shared: int | None = None
+) -> None:
     """Each server is up, serves that model, has room for the longest sequence, and means the same by every id."""
     if not options.urls:
         raise RequestError("teacher.backend=server needs server.urls=[http://HOST:PORT], one or several")
     with httpx.Client(timeout=options.timeout, headers=credentials(options), trust_env=False) as client:
         for url in options.urls:
             try:
-                check_server(client, url, model, tokenizer, longest, topk)
+                check_server(client, url, model, tokenizer, longest, topk, shared)
             except httpx.HTTPError as error:
                 raise RequestError(f"server.urls: {url} does not answer ({describe(error)})") from error
             except (ValueError, KeyError, TypeError, IndexError, AttributeError, AnswerError) as error:
                 raise RequestError(f"server.urls: {url} is no vLLM server ({describe(error)})") from error
 
 
-def check_server(client: httpx.Client, url: str, model: str, tokenizer: Any, longest: int, topk: int) -> None:
+def check_server(
+    client: httpx.Client, url: str, model: str, tokenizer: Any, longest: int, topk: int, shared: int | None
+) -> None:
     client.get(f"{url}/health").raise_for_status()
     served = client.get(f"{url}/v1/models").raise_for_status().json()["data"]
     names = [name for card in served for name in (card["id"], card.get("root"))]
@@ -112,10 +147,10 @@ def check_server(client: httpx.Client, url: str, model: str, tokenizer: Any, lon
     room = next(card["max_model_len"] for card in served if model in (card["id"], card.get("root")))
     if room is not None and longest >= room:  # it writes a token after what it scores
         raise RequestError(f"server.urls: {url} takes {room} tokens and the run needs {longest}; raise its cap")
-    found = client.post(f"{url}/v1/completions", json=scoring(model, [0, 1], topk))
+    found = client.post(f"{url}/v1/completions", json=scoring(model, [0, 1], topk, shared))
     if found.status_code == 400:
         raise RequestError(f"server.urls: {url} refuses a top-{topk}: {complaint(found)}")
-    answer(found.raise_for_status(), 1, 1, topk)
+    answer(found.raise_for_status(), 1, 1, topk, shared)
     for first in range(0, len(tokenizer), IDS_AT_ONCE):
         ids = list(range(first, min(first + IDS_AT_ONCE, len(tokenizer))))
         body = {"model": model, "tokens": ids}
@@ -146,6 +181,6 @@ def describe(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {error}" if error else "no reason"
 
 
-def load(model: str, options: ServerOptions) -> ServerTeacher:
+def load(model: str, options: ServerOptions, shared: int | None) -> ServerTeacher:
     """Called by the run for `teacher.backend=server`."""
-    return ServerTeacher(model, options)
+    return ServerTeacher(model, options, shared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tgpo.config import VLLMOptions
@@ -48,8 +49,25 @@ def answer(found: Any, prompt_length: int, topk: int) -> Answer:
     )
 
 
-def load(path: str, dtype: str, vocabulary: int, longest: int, topk: int, options: VLLMOptions) -> VLLMTeacher:
-    """Called by the run for `teacher.backend=vllm`."""
+def load(
+    path: str,
+    dtype: str,
+    vocabulary: int,
+    longest: int,
+    topk: int,
+    options: VLLMOptions,
+    replaced: Mapping[str, Any] | None = None,
+) -> VLLMTeacher:
+    """Called by the run for `teacher.backend=vllm`; `replaced` are fields of its configuration."""
     return VLLMTeacher(
-        make_engine(path, dtype, options, options.teacher_memory, longest, vocabulary, max_logprobs=max(topk, 1))
+        make_engine(
+            path,
+            dtype,
+            options,
+            options.teacher_memory,
+            longest,
+            vocabulary,
+            max_logprobs=max(topk, 1),
+            hf_overrides=dict(replaced or {}),
+        )
     )

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.compose import composed
+from tests.preflight.requests import edit, refused
 from tgpo.config import check
-from tgpo.errors import RequestError
-from tgpo.models import TINY_ROOT, load_model, resolve
-from tgpo.preflight import preflight
+from tgpo.errors import ProblemsError
+from tgpo.models import load_model, resolve
+from tgpo.preflight import examine, preflight
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.tasks.demonstrations import write
 from tgpo.tiny.solutions import teacher_style
 from tgpo.types import Rollout
-
-
-def refused(*overrides: str) -> str:
-    with pytest.raises(RequestError) as caught:
-        preflight(check(composed("output_dir=unused", *overrides)))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-@pytest.fixture
-def copied(tmp_path) -> Path:
-    return Path(shutil.copytree(TINY_ROOT / "teacher", tmp_path / "model"))
-
-
-def edit(path: Path, **changes) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def test_the_default_passes():
@@ -183,3 +167,21 @@ def test_what_prompt_log_probabilities_cannot_answer(objective, need):
 def test_an_engine_with_too_little_room(monkeypatch):
     monkeypatch.setattr("tgpo.vllm.check_installed", lambda _: None)
     assert "vllm.max_model_len=50: the run needs" in refused("rollout=vllm", "vllm.max_model_len=50")
+
+
+def test_every_problem_is_told_and_echoes_are_not():
+    request = check(composed("output_dir=unused", "train.device=tpuu", "student.path=/no/such", "teacher=none"))
+    with pytest.raises(ProblemsError) as caught:
+        preflight(request)
+    objective, device, student = caught.value.problems
+    assert "needs a teacher" in objective
+    assert "train.device=tpuu" in device
+    assert "student.path=/no/such" in student
+    rows = examine(request)
+    assert [row.state for row in rows[:4]] == ["problem"] * 3 + ["not looked at"]
+    assert "student's tokenizer" in rows[3].text
+    assert {row.state for row in rows[4:]} == {"in order"}
+
+
+def test_the_default_is_in_order_throughout():
+    assert {row.state for row in examine(check(composed("output_dir=unused")))} == {"in order"}

@@ -1,0 +1,115 @@
+"""The checks in order, what each needs to have gone well before it, and what is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, NamedTuple
+
+from tgpo.config import Request
+from tgpo.errors import ProblemsError, RequestError
+from tgpo.preflight import files, lengths, machine, objective, tokens
+from tgpo.preflight.look import Look, Note
+
+State = Literal["problem", "note", "in order", "not looked at"]
+
+
+class Row(NamedTuple):
+    name: str
+    state: State
+    text: str
+
+
+class Check(NamedTuple):
+    """`look` returns what it found, None where there is nothing to look at, or raises RequestError with the mend."""
+
+    name: str
+    look: Callable[[Look], str | None]
+    after: tuple[str, ...] = ()
+    of_models: bool = True  # also for a program that only loads the models
+    asked: bool = False  # only where the table was asked for: it can find no problem
+
+
+STUDENT, TEACHER, TOKENIZER = "student's files", "teacher's files", "student's tokenizer"
+CONFIGS = ("student's config", "teacher's config")
+CHECKS = (
+    Check("objective", objective.check_objective, of_models=False),
+    Check("engines", objective.check_backends, of_models=False),
+    Check("demonstrations", objective.check_demonstrations, of_models=False),
+    Check("device", machine.check_device),
+    Check(STUDENT, partial(files.check_files, role="student")),
+    Check(TEACHER, partial(files.check_files, role="teacher")),
+    Check("student's weights", partial(files.check_weights, role="student")),
+    Check("teacher's weights", partial(files.check_weights, role="teacher")),
+    Check(CONFIGS[0], partial(files.check_config, role="student"), (STUDENT,)),
+    Check(CONFIGS[1], partial(files.check_config, role="teacher"), (TEACHER,)),
+    Check(TOKENIZER, tokens.check_student_tokenizer, (STUDENT,)),
+    Check("chat template", tokens.check_template, (TOKENIZER,)),
+    Check("tokenizers", tokens.check_tokenizers, (TOKENIZER, TEACHER)),
+    Check("end of a response", tokens.check_ends, ("tokenizers",)),
+    Check("demonstrations written", objective.check_written_demonstrations, ("end of a response",), of_models=False),
+    Check("widths", lengths.check_widths, ("tokenizers", *CONFIGS)),
+    Check("problems", lengths.check_problems, ("chat template",)),
+    Check("lengths", lengths.check_lengths, ("problems", *CONFIGS)),
+    Check("teacher's server", lengths.check_server, ("problems",)),
+    Check("demonstrations given", objective.check_given_demonstrations, ("problems",), of_models=False),
+    Check("memory", machine.check_memory, ("lengths",), of_models=False),
+    Check("a step's arithmetic", machine.check_arithmetic, ("lengths",), of_models=False, asked=True),
+    Check("disk", machine.check_disk, ("student's config",), of_models=False),
+    Check("W&B", machine.check_wandb, of_models=False, asked=True),
+)
+
+
+def preflight(request: Request) -> None:
+    """Before a run: quiet where everything is in order; raises RequestError with every problem there is."""
+    refuse(run(Look(request), [check for check in CHECKS if not check.asked]))
+
+
+def check_models(request: Request) -> None:
+    """The same, for a program that loads the models and does not train."""
+    refuse(run(Look(request), [check for check in CHECKS if check.of_models]))
+
+
+def check_student(request: Request) -> Look:
+    """The same, for a program that loads the student alone; what was read on the way is given back."""
+    look, names = Look(request), ("device", STUDENT, "student's weights", CONFIGS[0], TOKENIZER, "chat template")
+    refuse(run(look, [check for check in CHECKS if check.name in names]))
+    return look
+
+
+def examine(request: Request) -> list[Row]:
+    """What every check found, problems first."""
+    rows = run(Look(request), CHECKS)
+    unseen = [row.name for row in rows if row.state == "not looked at"]
+    rows = [row for row in rows if row.state != "not looked at"]
+    if unseen:
+        rows.append(Row("", "not looked at", f"{', '.join(unseen)}: mend the problems first"))
+    order: list[State] = ["problem", "note", "not looked at", "in order"]
+    return sorted(rows, key=lambda row: order.index(row.state))
+
+
+def refuse(rows: Sequence[Row]) -> None:
+    problems = [row.text for row in rows if row.state == "problem"]
+    if problems:
+        raise RequestError(problems[0]) if len(problems) == 1 else ProblemsError(problems)
+
+
+def run(look: Look, checks: Sequence[Check]) -> list[Row]:
+    """A check is left out where one that it builds on found a problem: its own would be an echo."""
+    rows: list[Row] = []
+    failed: dict[str, str] = {}
+    for check in checks:
+        blocked = next((name for name in check.after if name in failed), None)
+        if blocked is not None:
+            rows.append(Row(check.name, "not looked at", f"after: {blocked}"))
+            failed[check.name] = blocked
+            continue
+        try:
+            found = check.look(look)
+        except RequestError as error:
+            rows.append(Row(check.name, "problem", str(error)))
+            failed[check.name] = check.name
+            continue
+        if found is not None:
+            rows.append(Row(check.name, "note" if isinstance(found, Note) else "in order", found))
+    return rows

@@ -1,0 +1,146 @@
+"""The models' folders: what is there, whether it can be read, and whether it is only data."""
+
+from __future__ import annotations
+
+import json
+import re
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from tgpo.config import first_line
+from tgpo.errors import RequestError, did_you_mean
+from tgpo.models import TINY_PREFIX, cached_snapshot, resolve
+from tgpo.preflight.look import Look, Role
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+LONGEST_CAUSE = 200  # characters of what transformers says of a configuration
+INDEX = "model.safetensors.index.json"
+HUB_NAME = r"[\w.-]+(/[\w.-]+)?"
+OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+
+
+def check_files(look: Look, role: Role) -> str | None:
+    """The model is on this machine, with a tokenizer, and brings no code. Nothing is ever downloaded by a run."""
+    options = look.model(role)
+    if options.path is None or (role == "teacher" and look.options.teacher.backend == "server"):
+        return None
+    key, folder = f"{role}.path={options.path}", find_folder(role, options.path, options.revision)
+    if not (folder / "config.json").is_file():
+        raise RequestError(f"{key}: no config.json there; give the folder that from_pretrained would load")
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        mend = "save the tokenizer into the same folder"
+        if Path(resolve(options.path)) != Path(options.path):
+            mend = f"fetch it with: {fetch(options.path, options.revision)}"
+        raise RequestError(f"{key}: no tokenizer there; {mend}")
+    for name in ("config.json", *TOKENIZER_FILES):
+        if (folder / name).is_file() and "auto_map" in read_object(key, folder / name):
+            raise RequestError(f"{key}: this model brings code of its own to run ({name}: auto_map), which is refused")
+    look.folders[role] = folder
+    return f"{options.path}, no code of its own"
+
+
+def check_weights(look: Look, role: Role) -> str | None:
+    """Safetensors, none missing or cut short."""
+    if role not in look.folders:
+        return None
+    options, folder = look.model(role), look.folders[role]
+    assert options.path is not None
+    shards = shards_of(f"{role}.path={options.path}", folder, fetch(options.path, options.revision))
+    look.parameters[role] = count_parameters(f"{role}.path={options.path}", shards)
+    return f"{len(shards)} safetensors of {look.parameters[role] / 1e9:.3g}B parameters"
+
+
+def find_folder(role: Role, path: str, revision: str | None) -> Path:
+    folder = Path(resolve(path, revision))
+    if folder.is_dir():
+        if revision is not None and (path.startswith(TINY_PREFIX) or Path(path).is_dir()):
+            raise RequestError(f"{role}.revision={revision}: {path} is a folder, which has no revisions; leave it null")
+        return folder
+    if not re.fullmatch(HUB_NAME, path):
+        raise RequestError(f"{role}.path={path}: no such folder, and not the name of a hub model either")
+    if revision is not None and cached_snapshot(path) is not None:
+        raise RequestError(
+            f"{role}.revision={revision}: the local cache has {path}, and not that revision; fetch it with: "
+            f"{fetch(path, revision)}"
+        )
+    raise RequestError(
+        f"{role}.path={path}: no such folder, and no such model in the local cache (config.json, tokenizer, "
+        f"*.safetensors); fetch it with: {fetch(path, revision)} (a gated one after: hf auth login)"
+    )
+
+
+def fetch(path: str, revision: str | None) -> str:
+    return f"hf download {path}" + ("" if revision is None else f" --revision {revision}")
+
+
+def read_object(key: str, path: Path) -> dict[str, Any]:
+    """A JSON file that must hold an object."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise RequestError(f"{key}: {path.name} there is not JSON ({first_line(error)}); fetch it again") from error
+    if not isinstance(found, dict):
+        raise RequestError(f"{key}: {path.name} there holds no JSON object; fetch it again")
+    return found
+
+
+def shards_of(key: str, folder: Path, how: str) -> list[Path]:
+    index = folder / INDEX
+    if index.is_file():
+        names = read_object(key, index).get("weight_map")
+        if not isinstance(names, dict):
+            raise RequestError(f"{key}: {INDEX} there names no weights; fetch it again")
+        shards = [folder / name for name in sorted(set(names.values()))]
+        if missing := [shard.name for shard in shards if not shard.is_file()]:
+            named = ", ".join(missing[:2]) + (" ..." if len(missing) > 2 else "")
+            raise RequestError(f"{key}: {len(missing)} weight files are missing ({named}); fetch them with: {how}")
+        return shards
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    others = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern))
+    found = f" (but {others[0]})" if others else ""
+    raise RequestError(
+        f"{key}: no model.safetensors there{found}; fetch it with: {how}, or save it so: other formats can run code "
+        "and are refused"
+    )
+
+
+def count_parameters(key: str, shards: list[Path]) -> int:
+    """From the files' headers, which also say how long each file must be."""
+    from safetensors import SafetensorError, safe_open
+
+    total = 0
+    for shard in shards:
+        try:
+            with safe_open(shard, framework="np") as weights:
+                total += sum(prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise RequestError(
+                f"{key}: {shard.name} is cut short or no safetensors file ({first_line(error)}); fetch it again"
+            ) from error
+    return total
+
+
+def check_config(look: Look, role: Role) -> str | None:
+    """transformers knows the architecture, it is a causal language model, and what is replaced in it exists."""
+    options = look.model(role)
+    if role not in look.folders:
+        return None
+    key = f"{role}.path={options.path}"
+    try:
+        config = look.read_config(role)
+    except Exception as error:  # transformers and huggingface_hub raise many kinds, some over several lines
+        raise RequestError(f"{key}: {' '.join(str(error).split())[:LONGEST_CAUSE]}") from error
+
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise RequestError(f"{key}: model_type '{config.model_type}' is no causal language model")
+    known = config.to_dict()
+    if unknown := [name for name in options.config if name not in known]:
+        raise RequestError(
+            f"{role}.config: '{unknown[0]}' is no field of its config.json{did_you_mean(unknown[0], known)}"
+        )
+    replaced = "".join(f", {name} replaced by {value}" for name, value in options.config.items())
+    return f"{config.model_type}, {getattr(config, 'max_position_embeddings', 'any number of')} positions{replaced}"

@@ -1,0 +1,78 @@
+"""Problems, prompts and responses: that there are some, and that they fit the models."""
+
+from __future__ import annotations
+
+from tgpo.config import first_line
+from tgpo.errors import RequestError
+from tgpo.preflight.look import Look, longest_prompt, longest_response, longest_sequence, most_topk, problems_met
+
+SHOWN = 60  # characters of a problem
+
+
+def check_problems(look: Look) -> str:
+    """The first training problem, and the longest prompt among those looked at."""
+    from tgpo.evaluation.suite import asked
+
+    task = look.request.task
+    met, held_out = problems_met(look.request), asked(look.request)
+    if not met or not held_out:
+        raise RequestError(f"task={task.name}: no {'training' if not met else 'held-out'} problems")
+    try:
+        longest = longest_prompt(look.request, look.tokenizer)
+    except (TypeError, ValueError, KeyError) as error:
+        raise RequestError(f"task={task.name}: its prompts cannot be encoded ({first_line(error)})") from error
+    first = " ".join(met[0].prompt.split())
+    shown = first if len(first) <= SHOWN else first[: SHOWN - 3] + "..."
+    return (
+        f"{task.name}: {len(held_out)} held out; the first to train on is {shown!r}, answer {met[0].answer!r}; the "
+        f"longest prompt of {len(met) + len(held_out)} has {longest} tokens"
+    )
+
+
+def check_widths(look: Look) -> str:
+    """The heads have a column for every token; padding columns beyond them are taken out of every softmax."""
+    options, tokens = look.options, len(look.tokenizer)
+    if options.metrics.topk > tokens:
+        raise RequestError(f"metrics.topk={options.metrics.topk}: the vocabulary has {tokens} tokens")
+    for role, config in look.configs.items():
+        if config.vocab_size < tokens:
+            raise RequestError(
+                f"{role}.path={look.model(role).path}: its head has {config.vocab_size} columns for {tokens} tokens of "
+                "the tokenizer"
+            )
+    found = ", ".join(f"{role} {config.vocab_size:,}" for role, config in look.configs.items())
+    return f"{tokens:,} tokens; columns: {found}"
+
+
+def check_lengths(look: Look) -> str:
+    """Prompt and response fit the models, measured on the held-out problems and on those of the first steps."""
+    options = look.options
+    cap, longest = longest_response(look.request), longest_sequence(look.request, look.tokenizer)
+    if options.vllm.max_model_len is not None and options.vllm.max_model_len <= longest:
+        raise RequestError(
+            f"vllm.max_model_len={options.vllm.max_model_len}: the run needs {longest + 1}; or leave it null"
+        )
+    for role, config in look.configs.items():
+        room = getattr(config, "max_position_embeddings", None)
+        scored = role == "teacher" and options.teacher.backend == "vllm"  # vLLM writes a token after what it scores
+        if room is not None and longest + scored > room:
+            raise RequestError(
+                f"rollout.max_response_length={cap} and prompts of {longest - cap} tokens exceed the {room} positions "
+                f"of {role}.path={look.model(role).path}; use at most {room - scored - longest + cap}"
+            )
+    return f"{longest - cap} of prompt and {cap} of response"
+
+
+def check_server(look: Look) -> str | None:
+    """Each of the teacher's servers is up and answers as the run will ask."""
+    teacher = look.options.teacher
+    if teacher.path is None or teacher.backend != "server":
+        return None
+
+    from tgpo.teachers.server import check_servers
+
+    tokens = len(look.tokenizer)
+    topk, longest = most_topk(look.request, tokens), longest_sequence(look.request, look.tokenizer)
+    shared = tokens if teacher.extra_tokens == "drop" else None
+    check_servers(teacher.path, look.options.server, look.tokenizer, longest, topk, shared)
+    return f"{len(look.options.server.urls)} answer as {teacher.path}"

@@ -1,0 +1,92 @@
+"""What several checks look at, each thing read once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+from tgpo.config import Request, StudentOptions, TeacherOptions
+from tgpo.models import load_config, load_tokenizer
+from tgpo.types import Problem
+
+LOOKED_AHEAD = 4  # steps whose training problems are looked at
+
+Role = Literal["student", "teacher"]
+
+
+class Note(str):
+    """What a check found where nothing is wrong, and a person should still know it."""
+
+
+class Look:
+    """A request and what its models' folders say. A check may read what the checks before it found in order."""
+
+    def __init__(self, request: Request) -> None:
+        self.request, self.options = request, request.options
+        self.folders: dict[Role, Path] = {}  # of the models on this machine, once their files were looked at
+        self.parameters: dict[Role, int] = {}  # counted in the weights' headers
+        self.configs: dict[Role, Any] = {}
+
+    def model(self, role: Role) -> StudentOptions | TeacherOptions:
+        return self.options.student if role == "student" else self.options.teacher
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        student = self.options.student
+        return load_tokenizer(student.path, student.revision, student.chat_template)
+
+    @cached_property
+    def teacher_tokenizer(self) -> Any:
+        teacher = self.options.teacher
+        assert teacher.local_path is not None
+        return load_tokenizer(teacher.local_path, teacher.revision)
+
+    def read_config(self, role: Role) -> Any:
+        options = self.model(role)
+        assert options.path is not None
+        self.configs[role] = load_config(options.path, options.revision, options.config)
+        return self.configs[role]
+
+
+def objective_name(request: Request) -> str:
+    return request.options.choices.get("objective") or request.resolved["objective"]["_target_"].rsplit(".", 1)[-1]
+
+
+def most_topk(request: Request, vocabulary: int) -> int:
+    """The most of its best tokens that the teacher is asked to name."""
+    return min(max(request.objective.teacher_topk, request.options.metrics.topk), vocabulary)
+
+
+def problems_met(request: Request, steps: int = LOOKED_AHEAD) -> list[Problem]:
+    """The training problems of the first steps, or of the whole run where that is shorter."""
+    options = request.options
+    looked = range(1, min(options.train.steps, steps) + 1)
+    return [p for k in looked for p in request.task.train_problems(options.seed, k, options.rollout.prompts_per_batch)]
+
+
+_longest: WeakKeyDictionary[Request, int] = WeakKeyDictionary()
+
+
+def longest_prompt(request: Request, tokenizer: Any) -> int:
+    """Tokens of the longest prompt, evaluated or of the first steps; measured once for each request."""
+    from tgpo.evaluation.suite import asked
+    from tgpo.rollout.base import encode_prompts
+
+    if request not in _longest:
+        problems = [*asked(request), *problems_met(request)]
+        _longest[request] = max(map(len, encode_prompts(tokenizer, problems)))
+    return _longest[request]
+
+
+def longest_response(request: Request) -> int:
+    """The cap on a response, of rollouts and of all that is evaluated."""
+    from tgpo.evaluation.suite import exams
+
+    return max(request.options.rollout.max_response_length, *(exam.max_response_length for exam in exams(request)))
+
+
+def longest_sequence(request: Request, tokenizer: Any) -> int:
+    """Tokens of the longest prompt and of the longest response there may be."""
+    return longest_prompt(request, tokenizer) + longest_response(request)

@@ -1,0 +1,185 @@
+"""The machine: its device, its memory and disk against what the run is estimated to need, and W&B."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import shutil
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tgpo.errors import RequestError
+from tgpo.preflight.look import Look, Note, longest_prompt, longest_response
+from tgpo.preflight.memory import Plan, Shape, arithmetic, checkpoint_bytes, passing, permanent, shape_of
+
+GIB = 2**30
+WANDB_HOST = "https://api.wandb.ai"
+WANDB_PATIENCE = 3.0  # seconds
+
+
+def check_device(look: Look) -> str:
+    import torch
+
+    device = look.options.train.device
+    try:
+        wanted = torch.device("cpu" if device == "auto" else device)
+    except RuntimeError:
+        raise RequestError(f"train.device={device}: not a device; use auto, cpu, cuda or cuda:N") from None
+    if wanted.type not in ("cpu", "cuda"):
+        raise RequestError(f"train.device={device}: only cpu and cuda are supported")
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise RequestError(
+            f"train.device={device}: this machine has {torch.cuda.device_count()} CUDA devices; use train.device=cpu"
+        )
+    on_cuda = wanted.type == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return torch.cuda.get_device_name(wanted.index or 0) if on_cuda else "CPU"
+
+
+def device_memory(look: Look) -> tuple[int, bool] | None:
+    """Bytes of the device and whether it is a GPU; None where it is not on this machine."""
+    import torch
+
+    name = look.options.train.device
+    if name.startswith("cuda") or (name == "auto" and torch.cuda.is_available()):
+        if not torch.cuda.is_available():
+            return None
+        return torch.cuda.get_device_properties(torch.device(name if ":" in name else "cuda")).total_memory, True
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), False
+
+
+def shapes(look: Look) -> tuple[Shape, Shape | None]:
+    student = shape_of(look.configs["student"], look.parameters.get("student"))
+    teacher = look.configs.get("teacher")
+    return student, None if teacher is None else shape_of(teacher, look.parameters.get("teacher"))
+
+
+def plan_of(look: Look) -> Plan:
+    options = look.options
+    train, rollout, metrics = options.train, options.rollout, options.metrics
+    return Plan(
+        rows=rollout.prompts_per_batch * rollout.group_size,
+        prompt=longest_prompt(look.request, look.tokenizer),
+        response=longest_response(look.request),
+        micro_batch=train.max_tokens_per_micro_batch,
+        max_logits=train.max_logits,
+        dtype=train.dtype,
+        checkpointing=train.gradient_checkpointing,
+        second_gradient=metrics.gradient_variance_every > 0 and metrics.gradient_variance_method == "exact",
+        adapters=options.lora.rank,
+        processes=int(os.environ.get("WORLD_SIZE", "1")),
+        rollout=rollout.backend,
+        teacher="none" if options.teacher.path is None else options.teacher.backend,
+        scores_old=rollout.old_logprobs == "recompute",
+    )
+
+
+def engines(look: Look, total: float, on_gpu: bool) -> dict[str, float]:
+    """Bytes that vLLM's engines hold: the fraction they are given, or on CPU their weights and cache."""
+    from tgpo.preflight.memory import BYTES
+
+    student, teacher = shapes(look)
+    vllm, width, held = look.options.vllm, BYTES[look.options.train.dtype], {}
+    asked = []
+    if look.options.rollout.backend == "vllm":
+        asked.append(("vllm.rollout_memory", vllm.rollout_memory, student))
+    if look.options.teacher.local_path is not None and look.options.teacher.backend == "vllm":
+        assert teacher is not None
+        asked.append(("vllm.teacher_memory", vllm.teacher_memory, teacher))
+    for key, fraction, shape in asked:
+        weights = width * shape.parameters / vllm.tensor_parallel_size
+        held[key] = fraction * total if on_gpu else weights + vllm.cpu_cache_gib * GIB
+        if on_gpu and held[key] <= weights:
+            raise RequestError(
+                f"{key}={fraction}: that is {gib(held[key])} of {gib(total)} GiB, and the weights alone take "
+                f"{gib(weights)}; raise it, or vllm.tensor_parallel_size"
+            )
+    return held
+
+
+def check_memory(look: Look) -> str:
+    """What is held throughout must fit; what comes and goes is an estimate, and beyond the device a warning."""
+    (student, teacher), plan, device = shapes(look), plan_of(look), device_memory(look)
+    held, stages = permanent(student, teacher, plan), passing(student, teacher, plan)
+    stage = max(stages, key=lambda name: stages[name])
+    listed = {**held, f"while in the {stage}": stages[stage]}
+    if device is None:
+        return Note(f"{parts(listed)}: {gib(sum(listed.values()))} GiB, and vLLM's fractions of the GPU beside it")
+    total, on_gpu = device
+    held |= engines(look, total, on_gpu)
+    if sum(held.values()) > total:
+        raise RequestError(
+            f"the run holds {gib(sum(held.values()))} GiB of the device's {gib(total)} throughout ({parts(held)}); use "
+            "more processes (torchrun), a smaller model, or smaller vllm.*_memory"
+        )
+    needed = sum(held.values()) + stages[stage]
+    found = f"{parts({**held, **listed})}: {gib(needed)} of {gib(total)} GiB, estimated"
+    if needed <= total:
+        return found
+    mends = "train.max_tokens_per_micro_batch or train.max_logits, or set train.gradient_checkpointing=true"
+    return Note(f"{found}: it may not fit; lower {mends}")
+
+
+def parts(sizes: dict[str, float]) -> str:
+    return ", ".join(f"{name} {gib(size)}" for name, size in sizes.items())
+
+
+def gib(size: float) -> str:
+    return f"{size / GIB:.1f}" if size >= GIB / 10 else f"{size / GIB:.3f}"
+
+
+def check_arithmetic(look: Look) -> str:
+    (student, teacher), plan = shapes(look), plan_of(look)
+    work = arithmetic(student, teacher, plan)
+    listed = ", ".join(f"{name} {flop / 1e12:,.3g}" for name, flop in work.items())
+    return f"at most {sum(work.values()) / 1e12:,.4g} TFLOP: {listed}"
+
+
+def check_disk(look: Look) -> str:
+    """Room for every checkpoint that is kept, and for the one written before the oldest goes."""
+    folder = Path(look.options.output_dir).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    student, _ = shapes(look)
+    keep = min(look.options.train.keep_checkpoints + 1, checkpoints_written(look))
+    each, free = checkpoint_bytes(student, plan_of(look)), shutil.disk_usage(folder).free
+    needed, found = keep * each, f"{keep} checkpoints of {gib(each)} GiB; {gib(free)} GiB free"
+    if needed > free:
+        raise RequestError(f"{found} at output_dir={folder}; make room, write elsewhere, or keep fewer checkpoints")
+    return found
+
+
+def checkpoints_written(look: Look) -> int:
+    train = look.options.train
+    return -(-train.steps // train.checkpoint_every)
+
+
+def check_wandb(look: Look) -> str | None:
+    """Whether a run would log online. Never a problem: offline loses nothing (later: wandb sync)."""
+    if look.options.logger.backend != "wandb":
+        return None
+    if mode := os.environ.get("WANDB_MODE"):
+        return f"WANDB_MODE={mode}"
+    parts = urlsplit(os.environ.get("WANDB_BASE_URL", WANDB_HOST))
+    host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    if not has_key(host):
+        return Note("no key (WANDB_API_KEY, or wandb login): logs offline; later: wandb sync")
+    try:
+        socket.create_connection((host, port), timeout=WANDB_PATIENCE).close()
+    except OSError as error:
+        return Note(f"a key, but {host} does not answer ({error}): logs offline; later: wandb sync")
+    return f"a key, and {host} answers"
+
+
+def has_key(host: str) -> bool:
+    """Whether there is one where wandb looks; what it is stays unread."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    for name in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
+        path = Path(name or "~/.netrc").expanduser()
+        try:
+            if path.is_file() and netrc.netrc(path).authenticators(host):
+                return True
+        except (netrc.NetrcParseError, OSError):
+            continue
+    return False

@@ -1,0 +1,160 @@
+"""How much memory a run needs, and how much arithmetic a step is: estimates from the models' shapes alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
+# Bytes of a row and a column of logits while a chunk's scores are taken, backwards too or not: measured with
+# tgpo.functional.scoring.score_hidden, which gave 20 to 22, and 12 to 14.
+HEAD_BACKWARD, HEAD_FORWARD = 22, 14
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a decoder: `queries` and `keys` are heads times their width, `inner` what one token meets of the MLPs."""
+
+    parameters: int
+    active: int  # parameters that one token meets: fewer in a mixture of experts
+    layers: int
+    hidden: int
+    queries: int
+    keys: int
+    inner: int
+    vocabulary: int  # columns of the head
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does with them. `rows` rollouts of `prompt` + `response` tokens at most make a batch."""
+
+    rows: int
+    prompt: int
+    response: int
+    micro_batch: int  # tokens
+    max_logits: int
+    dtype: str
+    checkpointing: bool
+    second_gradient: bool
+    adapters: int  # their rank; 0 where the weights themselves are trained
+    processes: int
+    rollout: str  # hf or vllm
+    teacher: str  # none, hf, vllm or server
+    scores_old: bool  # whether the trainer scores the rollouts again before the update
+
+
+def shape_of(config: Any, parameters: int | None = None) -> Shape:
+    """From a model's configuration; `parameters` is counted on the meta device where it is not given."""
+    hidden, heads = config.hidden_size, config.num_attention_heads
+    width = getattr(config, "head_dim", None) or hidden // heads
+    experts, chosen = getattr(config, "num_experts", 0) or 0, getattr(config, "num_experts_per_tok", 0) or 0
+    inner = chosen * config.moe_intermediate_size if experts else config.intermediate_size
+    total = parameters or count_on_meta(config)
+    asleep = config.num_hidden_layers * (experts - chosen) * 3 * hidden * config.moe_intermediate_size if experts else 0
+    keys = (getattr(config, "num_key_value_heads", None) or heads) * width
+    layers, columns = config.num_hidden_layers, config.vocab_size
+    return Shape(total, total - asleep, layers, hidden, heads * width, keys, inner, columns)
+
+
+def count_on_meta(config: Any) -> int:
+    """Parameters, a tied head counted once. Nothing is allocated."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+
+
+def permanent(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, float]:
+    """Bytes on each device that are held throughout, besides what vLLM's engines take.
+
+    For N student parameters, A of them trained (all, or the adapters beside them), over P processes:
+        student   4N of weights, 4A of gradient, 8A of AdamW's moments, all float32:  (4N + 12A) / P
+        copy      4N on every device, where several processes roll out without vLLM: sharded, a model cannot decode
+        variance  4A / P, where gradient variance is measured with a second gradient
+        teacher   its weights in `dtype`, where it runs in this process without vLLM: b N_T on every device
+    In float64 all of the student's is twice that.
+    """
+    trained, width = trained_parameters(student, plan), BYTES["float64" if plan.dtype == "float64" else "float32"]
+    held = {"student, gradient and AdamW": width * (student.parameters + 3 * trained) / plan.processes}
+    if plan.processes > 1 and plan.rollout == "hf":
+        held["student's copy for rollouts"] = width * student.parameters
+    if plan.second_gradient:
+        held["second gradient"] = width * trained / plan.processes
+    if teacher is not None and plan.teacher == "hf":
+        held["teacher"] = BYTES[plan.dtype] * teacher.parameters
+    return held
+
+
+def trained_parameters(student: Shape, plan: Plan) -> int:
+    """Adapters of rank r have r (in + out) parameters for each linear layer; a list of some layers takes fewer."""
+    if not plan.adapters:
+        return student.parameters
+    hidden, queries, keys, inner = student.hidden, student.queries, student.keys, student.inner
+    return plan.adapters * student.layers * (2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + inner))
+
+
+def passing(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, float]:
+    """Bytes on each device that come and go; the stages follow one another, so that the largest counts.
+
+    For a micro-batch of m tokens, L layers, hidden size h, queries q, keys k and inner size i:
+        a layer keeps  m (24 h + 16 (q + k) + 16 i) in float32, m (26 h + 10 (q + k) + 8 i) in bfloat16
+        update         L layers; with gradient checkpointing 4 m h L of residuals and one layer; bfloat16 copies of the
+                       weights, 2N (of two layers at a time over several processes); the head's chunk, 22 bytes a logit
+        teacher        three layers' width of m tokens, and the head's chunk, 14 bytes a logit
+        rollouts (hf)  keys and values, 2 L k b for each token of every rollout at once, and float32 logits of each
+    A layer's constants were counted with saved_tensors_hooks on Qwen3 (tests/preflight/test_memory.py counts them
+    again); Qwen2 keeps a tenth less. Fragmentation and kernels' workspaces are left out.
+    """
+    width, tokens = BYTES[plan.dtype], max(plan.micro_batch, plan.prompt + plan.response)  # no row is split
+    layer = tokens * layer_bytes(student, plan.dtype)
+    kept = 4 * tokens * student.hidden * student.layers + layer if plan.checkpointing else layer * student.layers
+    copies = 0.0
+    if plan.dtype != "float32":
+        copies = 2 * student.parameters / (1 if plan.processes == 1 else student.layers / 2)
+    stages = {"update": kept + copies + HEAD_BACKWARD * chunk(plan, student, tokens)}
+    if teacher is not None and plan.teacher == "hf":
+        wide = teacher.hidden + teacher.queries + 2 * teacher.keys + 3 * teacher.inner
+        stages["teacher's scores"] = tokens * wide * width + HEAD_FORWARD * chunk(plan, teacher, tokens)
+    if plan.rollout == "hf":
+        cache = 2 * student.layers * student.keys * width * (plan.prompt + plan.response)
+        stages["rollouts"] = plan.rows * (cache + HEAD_FORWARD * student.vocabulary)
+    return stages
+
+
+def layer_bytes(shape: Shape, dtype: str) -> int:
+    attention = shape.queries + shape.keys
+    if dtype == "float32":
+        return 24 * shape.hidden + 16 * attention + 16 * shape.inner
+    return 26 * shape.hidden + 10 * attention + 8 * shape.inner
+
+
+def chunk(plan: Plan, shape: Shape, tokens: int) -> int:
+    """Logits that exist at one time."""
+    return min(plan.max_logits, tokens * shape.vocabulary)
+
+
+def arithmetic(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, float]:
+    """Floating-point operations of a step in which every rollout reaches its cap, over all devices.
+
+    A forward pass of n tokens is 2 N n of the parameters a token meets, and 2 n L q T of attention in a sequence of T
+    (causal: half of 4 n L q T). Rollouts and each scoring are one; an update three, and one more with checkpointing.
+    """
+    length = plan.prompt + plan.response
+    tokens = plan.rows * length
+
+    def forward(shape: Shape) -> float:
+        return 2.0 * tokens * (shape.active + shape.layers * shape.queries * length)
+
+    work = {"rollouts": forward(student), "update": (4 if plan.checkpointing else 3) * forward(student)}
+    if plan.scores_old:
+        work["old policy"] = forward(student)
+    if teacher is not None:
+        work["teacher"] = forward(teacher)
+    return work
+
+
+def checkpoint_bytes(student: Shape, plan: Plan) -> int:
+    """Float32 weights, and AdamW's two moments of what is trained."""
+    return 4 * student.parameters + 8 * trained_parameters(student, plan)

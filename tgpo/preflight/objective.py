@@ -1,0 +1,127 @@
+"""Whether the objective, the engines and the demonstrations go together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tgpo.errors import RequestError
+from tgpo.preflight.look import Look, objective_name, problems_met
+from tgpo.types import TEACHER_NEEDS, Need
+
+LEAST_SHOWN = 0.5  # of the problems, that given demonstrations must know
+
+
+def check_objective(look: Look) -> str:
+    request, options, objective = look.request, look.options, look.request.objective
+    if objective.needs & TEACHER_NEEDS and options.teacher.path is None:
+        raise RequestError(
+            f"objective={objective_name(request)} needs a teacher and teacher=none was given; choose a teacher or "
+            "objective=grpo"
+        )
+    if objective.needs_groups and options.rollout.group_size < 2:
+        raise RequestError(
+            f"rollout.group_size={options.rollout.group_size}: objective={objective_name(request)} compares the "
+            "rollouts of a prompt with one another; use 2 or more"
+        )
+    if objective.needs_groups and objective.mix(0, options.rollout.group_size).student < 1:
+        raise RequestError(
+            f"objective.demonstrations fill a group of {options.rollout.group_size}: with no rollout beside them they "
+            "teach nothing; use fewer, or raise rollout.group_size"
+        )
+    needs = ", ".join(sorted(need.value for need in objective.needs)) or "nothing but the rollouts"
+    return f"{objective_name(request)}: {options.student.name} and {options.teacher.name}; needs {needs}"
+
+
+def check_backends(look: Look) -> str:
+    """What runs the rollouts and the teacher is installed, and the teacher's can answer what the objective asks."""
+    from tgpo.vllm import check_installed
+
+    request, options = look.request, look.options
+    asked_by = [
+        key
+        for key, backend in (("rollout=vllm", options.rollout.backend), ("teacher.backend=vllm", teacher_engine(look)))
+        if backend == "vllm"
+    ]
+    if asked_by:
+        check_installed(asked_by[0])
+    found = f"rollouts {options.rollout.backend}, teacher {teacher_engine(look)}"
+    if teacher_engine(look) in ("none", "hf"):
+        return found
+
+    from tgpo.teachers.base import PROMPT_LOGPROBS
+
+    if beyond := sorted(request.objective.needs & TEACHER_NEEDS - PROMPT_LOGPROBS):
+        raise RequestError(
+            f"objective={objective_name(request)} asks for {beyond[0]}, and prompt log-probabilities are all that "
+            f"teacher.backend={options.teacher.backend} gives; use teacher.backend=hf"
+        )
+    return found
+
+
+def teacher_engine(look: Look) -> str:
+    return "none" if look.options.teacher.path is None else look.options.teacher.backend
+
+
+def check_demonstrations(look: Look) -> str | None:
+    """Where a run is to have them written: there is a teacher in this process to do it."""
+    options, name = look.options, objective_name(look.request)
+    if Need.DEMONSTRATION not in look.request.objective.needs:
+        return None
+    if options.demonstrations.path is not None:
+        return f"given: {options.demonstrations.path}"
+    if options.teacher.path is None:
+        raise RequestError(
+            f"objective={name} learns from demonstrations and teacher=none was given; choose a teacher to write "
+            "them, or give demonstrations.path"
+        )
+    if options.teacher.backend == "server":
+        raise RequestError(
+            f"objective={name} learns from demonstrations, which a teacher behind a server does not write; give "
+            "demonstrations.path"
+        )
+    return "written by the teacher before the first step"
+
+
+def check_written_demonstrations(look: Look) -> str | None:
+    """The teacher writes in its own tokens, which the student must have and end with."""
+    options, teacher = look.options, look.options.teacher
+    if Need.DEMONSTRATION not in look.request.objective.needs or options.demonstrations.path is not None:
+        return None
+    own = teacher.extra_tokens == "drop" and len(look.teacher_tokenizer) > len(look.tokenizer)
+    if own or teacher.other_eos == "ignore":
+        what = "tokens that the student has not" if own else "a token that does not end the student's responses"
+        raise RequestError(
+            f"objective={objective_name(look.request)} learns from demonstrations, and {teacher.path} would write them "
+            f"with {what}; give demonstrations.path, or choose a teacher with the student's tokenizer"
+        )
+    return "in the student's tokens"
+
+
+def check_given_demonstrations(look: Look) -> str | None:
+    """Those at `demonstrations.path` are for these problems, in this vocabulary, and fit the cap."""
+    options = look.options
+    if Need.DEMONSTRATION not in look.request.objective.needs or options.demonstrations.path is None:
+        return None
+
+    from tgpo.tasks.demonstrations import read
+
+    where, shown = f"demonstrations.path={options.demonstrations.path}", read(Path(options.demonstrations.path))
+    problem, longest = shown.longest
+    cap = options.rollout.max_response_length
+    if longest > cap:
+        raise RequestError(
+            f"{where}: the one of {problem} has {longest} tokens and rollout.max_response_length is {cap}; raise it, "
+            "or make them anew"
+        )
+    if shown.largest_id >= len(look.tokenizer):
+        raise RequestError(
+            f"{where}: token {shown.largest_id} is beyond the student's {len(look.tokenizer)}; make them anew"
+        )
+    met = problems_met(look.request)
+    known = sum(bool(shown.of(problem)) for problem in met)
+    if known < LEAST_SHOWN * len(met):
+        raise RequestError(
+            f"{where}: {known} of the first {len(met)} problems have one; they are of another task or seed, or half "
+            f"written: python -m tgpo.tasks.demonstrations seed={options.seed} demonstrations.path=..."
+        )
+    return f"{known} of the first {len(met)} problems have one, the longest of {longest} tokens"

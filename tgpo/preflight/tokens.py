@@ -1,0 +1,121 @@
+"""Tokenizers: that student and teacher mean the same by every id, and end a response alike."""
+
+from __future__ import annotations
+
+import json
+from itertools import zip_longest
+from typing import Any
+
+from tgpo.config import first_line
+from tgpo.errors import RequestError, did_you_mean
+from tgpo.preflight.look import Look, Note
+
+PROBE = "What is 2+3?"
+MOST_SHOWN = 4  # strings of a list
+
+
+def check_student_tokenizer(look: Look) -> str:
+    student = look.options.student
+    try:
+        tokenizer = look.tokenizer
+    except RequestError:
+        raise
+    except Exception as error:  # transformers and tokenizers raise many kinds
+        raise RequestError(f"student.path={student.path}: its tokenizer does not load ({first_line(error)})") from error
+    strings, where = id_strings(tokenizer), f"student.path={student.path}: its tokenizer"
+    if len(strings) != len(tokenizer):
+        raise RequestError(f"{where} has {len(tokenizer)} tokens and ids up to {len(strings) - 1}: some have none")
+    if tokenizer.eos_token_id is None:
+        raise RequestError(f"{where} needs an EOS token, which ends a response; set eos_token in tokenizer_config.json")
+    if tokenizer.chat_template is None:
+        raise RequestError(
+            f"{where} needs a chat template; give one: student.chat_template=chatml, qwen-math, or a Jinja file"
+        )
+    for token in student.end_tokens:
+        if token not in tokenizer.get_vocab():
+            near = did_you_mean(token, tokenizer.all_special_tokens)
+            raise RequestError(f"student.end_tokens: '{token}' is no token of {student.path}{near}")
+    special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("eos", "pad", "bos")}
+    shown = ", ".join(f"{name} {index} {strings[index]!r}" for name, index in special.items() if index is not None)
+    return f"{len(tokenizer):,} tokens; {shown}"
+
+
+def check_template(look: Look) -> str:
+    """It renders, and the problem is in what it renders."""
+    student, tokenizer = look.options.student, look.tokenizer
+    named = "its own" if student.chat_template is None else student.chat_template
+    turn = [{"role": "user", "content": PROBE}]
+    try:
+        prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+    except Exception as error:  # jinja2's, or what the template itself raises
+        raise RequestError(f"the student's chat template ({named}) does not render: {first_line(error)}") from error
+    if PROBE not in prompt:
+        raise RequestError(f"the student's chat template ({named}) leaves the problem out of the prompt")
+    return f"{named}: {prompt!r}"
+
+
+def check_tokenizers(look: Look) -> str | None:
+    """Student and teacher read the same ids as the same strings."""
+    teacher = look.options.teacher
+    if teacher.local_path is None:
+        return None
+    try:
+        strings = id_strings(look.teacher_tokenizer)
+    except Exception as error:  # transformers and tokenizers raise many kinds
+        raise RequestError(f"teacher.path={teacher.path}: its tokenizer does not load ({first_line(error)})") from error
+    ours, names = id_strings(look.tokenizer), (look.options.student.path, teacher.path)
+    extra = strings[len(ours) :]
+    for index, (mine, theirs) in enumerate(zip_longest(ours, strings[: len(ours)])):
+        if mine != theirs:
+            raise RequestError(
+                f"student and teacher have different tokenizers: id {index} is {mine!r} for {names[0]} and "
+                f"{theirs!r} for {names[1]}; choose a teacher of the student's family"
+            )
+    if not extra:
+        return f"the same {len(ours):,} tokens"
+    shown = ", ".join(repr(token) for token in extra[:MOST_SHOWN]) + (" ..." if len(extra) > MOST_SHOWN else "")
+    if teacher.extra_tokens == "refuse":
+        raise RequestError(
+            f"student and teacher have different tokenizers: {names[1]} has {len(extra)} more than {names[0]}, from id "
+            f"{len(ours)} on ({shown}); leave them out of its softmax with teacher.extra_tokens=drop, or choose another"
+        )
+    return Note(
+        f"the same {len(ours):,} tokens; the teacher's {len(extra)} others ({shown}) are dropped: the probability they "
+        "had is spread over the shared ones"
+    )
+
+
+def check_ends(look: Look) -> str | None:
+    """The token that the teacher ends with ends the student's response too."""
+    teacher = look.options.teacher
+    ends, tokenizer = student_ends(look), look.tokenizer
+    shown = " or ".join(repr(tokenizer.convert_ids_to_tokens(index)) for index in ends)
+    if teacher.local_path is None:
+        return f"the student's responses end with {shown}"
+    theirs = look.teacher_tokenizer
+    if theirs.eos_token_id in ends:
+        return f"the student's responses end with {shown}; the teacher's with {theirs.eos_token!r}"
+    if teacher.other_eos == "ignore":
+        return Note(
+            f"the student's responses end with {shown}, the teacher's with {theirs.eos_token!r}, which is a token like "
+            "any other here"
+        )
+    raise RequestError(
+        f"student and teacher end a response differently: {shown} and {theirs.eos_token!r}; the teacher would push "
+        f"the student never to stop. Let it end too: student.end_tokens=['{theirs.eos_token}'], or "
+        "teacher.other_eos=ignore"
+    )
+
+
+def student_ends(look: Look) -> list[int]:
+    """As `tgpo.models.eos_ids` will find them, without the model."""
+    path, tokenizer = look.folders["student"] / "generation_config.json", look.tokenizer
+    found = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None
+    configured = found if isinstance(found, list) else [found]
+    also = [tokenizer.get_vocab()[token] for token in look.options.student.end_tokens]
+    return sorted({tokenizer.eos_token_id, *also, *(index for index in configured if index is not None)})
+
+
+def id_strings(tokenizer: Any) -> list[str | None]:
+    by_id = {index: token for token, index in tokenizer.get_vocab().items()}
+    return [by_id.get(index) for index in range(max(by_id) + 1)]
