@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,14 +15,15 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tgpo.config import Request, check, run_directory, to_container
+from tgpo.config import Request, check, first_line, run_directory, to_container
 from tgpo.errors import RequestError, StoppedError, did_you_mean
 from tgpo.rundir import RunDirectory
+from tgpo.sweep import INTERRUPTED, OF_THE_SWEEP, REQUEST_IS_WRONG, STOPPED, Outcome, begin_again, option
 
-STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130
 CONF = Path(__file__).parents[1] / "conf"
 
 
@@ -31,6 +34,8 @@ def guard(main: Callable[[], None]) -> None:
         main()
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error))
+    except RequestError as error:
+        fail(str(error))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
@@ -40,37 +45,81 @@ def fail(message: str) -> NoReturn:
     sys.exit(REQUEST_IS_WRONG)
 
 
-def run_job(config: DictConfig) -> None:
-    """One job: checks the request with the light imports, then runs it. A wrong one leaves no directory behind."""
-    runtime = HydraConfig.get().runtime
-    directory, resume = Path(runtime.output_dir), config.resume is not None
+def run_job(config: DictConfig) -> Outcome:
+    """One job. Alone it ends the process with its exit code; in a sweep it hands it back, and the next one begins."""
+    hydra = HydraConfig.get()
+    alone = hydra.mode == RunMode.RUN
+    directory = Path(hydra.runtime.output_dir)
     with open_dict(config):
-        config.choices = {group: choice for group, choice in runtime.choices.items() if not group.startswith("hydra/")}
+        of_a_run = {g: c for g, c in hydra.runtime.choices.items() if not g.startswith("hydra/") and g != "launcher"}
+        config.choices = of_a_run
         config.output_dir = str(directory)  # a sweep gives each job a folder of its own
-        config.overrides = list(HydraConfig.get().overrides.task)
+        config.overrides = [o for o in hydra.overrides.task if option(o) not in OF_THE_SWEEP]
+        if alone and config.rerun is not None:
+            fail("rerun goes on with a sweep: add -m")
+        for name in ("rerun", "sweep_dir"):
+            del config[name]
+    resume = config.resume is not None or (not alone and begin_again(directory))
     try:
-        if resume and len(config.overrides) > 1:
+        outcome = attempt(config, directory, resume)
+    except Exception as error:
+        if alone:
+            raise
+        traceback.print_exc()
+        outcome = Outcome(STOPPED, f"{type(error).__name__}: {first_line(error)}")
+    if alone:
+        if outcome.code == REQUEST_IS_WRONG:
+            remove_if_empty(directory)
+        if outcome.reason:
+            print(outcome.reason, file=sys.stderr)
+        if outcome.code:
+            sys.exit(outcome.code)
+    elif outcome.code:
+        record_failure(config, directory, outcome)
+        if outcome.code == INTERRUPTED and hydra.launcher._target_.endswith("BasicLauncher"):
+            raise KeyboardInterrupt  # the sweep was asked to stop, not this run of it alone
+    return outcome
+
+
+def attempt(config: DictConfig, directory: Path, resume: bool) -> Outcome:
+    """Checks the request with the light imports, then runs it. A wrong one leaves nothing behind."""
+    try:
+        if config.resume is not None and len(config.overrides) > 1:
             raise RequestError("resume goes on with the run's own configuration; give resume=PATH and nothing else")
         request = check(RunDirectory(directory).config() if resume else config)
 
         from tgpo.preflight import preflight
 
         preflight(request)
-
-        from tgpo.loop import RunInterruptedError
-        from tgpo.run import run
-
-        try:
-            run(request, directory, resume=resume)
-        except StoppedError as error:
-            print(f"stopped: {error}; go on with: python run.py resume={directory}", file=sys.stderr)
-            sys.exit(STOPPED)
-        except RunInterruptedError:
-            print(f"interrupted; go on with: python run.py resume={directory}", file=sys.stderr)
-            sys.exit(INTERRUPTED)
     except RequestError as error:
-        remove_if_empty(directory)
-        fail(str(error))
+        return Outcome(REQUEST_IS_WRONG, f"error: {error}")
+
+    from tgpo.isolation import isolated
+    from tgpo.loop import RunInterruptedError
+    from tgpo.run import run
+
+    hint = f"go on with: python run.py resume={directory}"
+    try:
+        with isolated():
+            run(request, directory, resume=resume)
+    except RequestError as error:
+        return Outcome(REQUEST_IS_WRONG, f"error: {error}")
+    except StoppedError as error:
+        return Outcome(STOPPED, f"stopped: {error}; {hint}")
+    except RunInterruptedError:
+        return Outcome(INTERRUPTED, f"interrupted; {hint}")
+    return Outcome()
+
+
+def record_failure(config: DictConfig, directory: Path, outcome: Outcome) -> None:
+    """A run of a sweep that was refused or failed before it had a status gets one: no cell vanishes."""
+    if (directory / "status.json").exists():
+        return
+    files = RunDirectory(directory)
+    files.path.mkdir(parents=True, exist_ok=True)
+    with suppress(RequestError):  # a configuration that does not resolve is itself the reason
+        files.write_config(to_container(config))
+    files.status("failed", 0, outcome.reason)
 
 
 def request_from(overrides: list[str]) -> Request:

