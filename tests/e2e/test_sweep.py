@@ -63,9 +63,9 @@ def test_runs_that_fail_or_are_refused_are_listed_and_the_rest_is_done(tmp_path)
     assert process.returncode == 2  # the request of some has to be mended
     told = process.stderr.splitlines()[-5:]
     assert told[0].startswith("1 of 4 runs done")
-    assert "0_train.lr=1e30,teacher=tiny: stopped: 1 steps in a row" in told[1]
-    assert "1_train.lr=1e30,teacher=none: error: objective=tgpo needs a teacher" in told[2]
-    assert "3_train.lr=1e-4,teacher=none: error: objective=tgpo needs a teacher" in told[3]
+    assert "0_train.lr=1e+30,teacher=tiny: stopped: 1 steps in a row" in told[1]
+    assert "1_train.lr=1e+30,teacher=none: error: objective=tgpo needs a teacher" in told[2]
+    assert "3_train.lr=0.0001,teacher=none: error: objective=tgpo needs a teacher" in told[3]
     assert "Traceback" not in process.stderr
     found = [status(run) for run in runs_of(tmp_path / "s")]
     assert [s["status"] for s in found] == ["failed", "failed", "done", "failed"]
