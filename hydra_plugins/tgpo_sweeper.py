@@ -20,7 +20,6 @@ from omegaconf import DictConfig, open_dict
 
 from tgpo.errors import RequestError
 from tgpo.sweep import (
-    OF_THE_SWEEP,
     STOPPED,
     Cell,
     Lock,
@@ -137,5 +136,3 @@ def quoted(text: str) -> str:
 def check_launcher(config: DictConfig) -> None:
     if config.hydra.launcher._target_.endswith("SlurmLauncher") and shutil.which("sbatch") is None:
         raise RequestError("launcher=slurm: no sbatch on this machine; run it on a login node of the cluster")
-
-

@@ -24,6 +24,11 @@ from tgpo.errors import RequestError, StoppedError, did_you_mean
 from tgpo.rundir import RunDirectory
 from tgpo.sweep import INTERRUPTED, OF_THE_SWEEP, REQUEST_IS_WRONG, STOPPED, Outcome, begin_again, option
 
+LAUNCHERS = {  # Hydra's name: ours, and what brings it
+    "joblib": ("local", "hydra-joblib-launcher>=1.2"),
+    "submitit_slurm": ("slurm", "hydra-submitit-launcher>=1.2"),
+    "ray": ("ray", "hydra-ray-launcher>=1.2.2"),
+}
 CONF = Path(__file__).parents[1] / "conf"
 
 
@@ -55,13 +60,14 @@ def run_job(config: DictConfig) -> Outcome:
         config.choices = of_a_run
         config.output_dir = str(directory)  # a sweep gives each job a folder of its own
         config.overrides = [o for o in hydra.overrides.task if option(o) not in OF_THE_SWEEP]
-        if alone and config.rerun is not None:
-            fail("rerun goes on with a sweep: add -m")
-        for name in ("rerun", "sweep_dir"):
-            del config[name]
+        rerun = config.pop("rerun")
+        del config["sweep_dir"]
     resume = config.resume is not None or (not alone and begin_again(directory))
     try:
-        outcome = attempt(config, directory, resume)
+        if alone and rerun is not None:
+            outcome = Outcome(REQUEST_IS_WRONG, f"error: rerun={rerun} goes on with a sweep; add -m")
+        else:
+            outcome = attempt(config, directory, resume)
     except Exception as error:
         if alone:
             raise
@@ -156,6 +162,9 @@ def explain(error: Exception) -> str:
     text = str(error)
     if isinstance(error, OverrideParseException):
         return f"'{error.override}' is not of the form key=value"
+    if found := re.search(r"Could not find 'hydra/launcher/(\w+)'", text):
+        if found[1] in LAUNCHERS:
+            return "launcher={} is not installed; pip install '{}'".format(*LAUNCHERS[found[1]])
     if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '([^']+)'", text)):
         group, _, choice = found[1].rpartition("/")
         return f"{group}={choice}: no such choice{did_you_mean(choice, choices(group))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -127,9 +128,16 @@ class MetricsOptions(Options):
 
 
 class LoggerOptions(Options):
-    backend: Literal["none", "wandb"]
+    backend: Literal["none", "wandb", "tensorboard"]
     project: str = "tgpo"
     entity: str | None = None
+
+    @field_validator("backend")
+    @classmethod
+    def _installed(cls, backend: str) -> str:
+        if backend == "tensorboard" and find_spec("tensorboard") is None:
+            raise ValueError("it is not installed; pip install 'tensorboard>=2.20'")
+        return backend
 
 
 class RunOptions(Options):
