@@ -29,6 +29,7 @@ from tgpo.sweep import (
     newest_sweep,
     option,
     read_plan,
+    report,
     write_plan,
 )
 
@@ -69,6 +70,7 @@ class TGPOSweeper(BasicSweeper):
         finally:
             lock.release()
         end = ending(self.directory, cells, outcomes, interrupted)
+        report(self.directory, cells)
         print("\n".join(end.lines), file=sys.stderr if end.code else sys.stdout, flush=True)
         sys.exit(end.code)
 

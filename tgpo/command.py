@@ -162,9 +162,8 @@ def explain(error: Exception) -> str:
     text = str(error)
     if isinstance(error, OverrideParseException):
         return f"'{error.override}' is not of the form key=value"
-    if found := re.search(r"Could not find 'hydra/launcher/(\w+)'", text):
-        if found[1] in LAUNCHERS:
-            return "launcher={} is not installed; pip install '{}'".format(*LAUNCHERS[found[1]])
+    if (found := re.search(r"Could not find 'hydra/launcher/(\w+)'", text)) and found[1] in LAUNCHERS:
+        return "launcher={} is not installed; pip install '{}'".format(*LAUNCHERS[found[1]])
     if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '([^']+)'", text)):
         group, _, choice = found[1].rpartition("/")
         return f"{group}={choice}: no such choice{did_you_mean(choice, choices(group))}"

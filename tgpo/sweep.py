@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tgpo.errors import RequestError
-from tgpo.rundir import read_json, write_whole
+from tgpo.rundir import RunDirectory, read_json, write_whole
 
 PLAN = "sweep.json"
 STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130
@@ -122,6 +122,26 @@ def begin_again(directory: Path) -> bool:
     for path in directory.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return False
+
+
+def report(sweep: Path, cells: Sequence[Cell]) -> None:
+    """One page over all runs that left anything to report on; in W&B too, where the runs are."""
+    configs = [
+        RunDirectory(sweep / cell.folder).config() for cell in cells if (sweep / cell.folder / "config.yaml").is_file()
+    ]
+    if not configs:
+        return
+    # CONNECT HERE, once tgpo/report/sweep.py is merged:
+    #     from tgpo.report.sweep import write_sweep_report
+    #     page = write_sweep_report([sweep])
+    page: Path | None = None
+    logger = configs[0]["logger"]
+    if page is None or logger["backend"] != "wandb":
+        return
+
+    from tgpo.metrics.wandb import Home, log_sweep_report
+
+    log_sweep_report(sweep, Home(logger["project"], logger["entity"], configs[0]["name"]), page)
 
 
 @dataclass(frozen=True)

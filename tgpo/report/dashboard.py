@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,9 @@ def workspace(logged: Logged, entity: str) -> Any:
 def report(logged: Logged, entity: str) -> Any:
     import wandb_workspaces.reports.v2 as wr
     from wandb_workspaces import expr
+    from wandb_workspaces.reports.v2 import interface
 
-    runs = wr.Runset(  # of the report's own project; to name it here would ask the server
+    runs = interface.Runset(  # of the report's own project; to name it here would ask the server
         name=logged.name,
         filters=expr.And(expr.Metric("ID").isin(logged.run_ids)),
         groupby=[f"config.{GROUP_BY}"],
@@ -118,7 +120,7 @@ def report(logged: Logged, entity: str) -> Any:
     ]
     for title, panels in sections(logged).items():
         blocks += [wr.H2(title), wr.PanelGrid(runsets=[runs], panels=panels)]
-    return wr.Report(project=logged.project, entity=entity, title=logged.name, blocks=blocks, width="fluid")
+    return interface.Report(project=logged.project, entity=entity, title=logged.name, blocks=blocks, width="fluid")
 
 
 def specification(logged: Logged, entity: str) -> dict[str, Any]:
@@ -133,13 +135,14 @@ def specification(logged: Logged, entity: str) -> dict[str, Any]:
 def publish(logged: Logged, entity: str | None) -> list[str] | None:
     """Saves both; their addresses. None where there is no key to save them with."""
     import wandb
+    from wandb.errors import Error
 
     try:
         if os.environ.get("WANDB_MODE") in ("offline", "disabled") or not wandb.login(prompt=False):
             return None
-        entity = entity or wandb.Api().default_entity
+        entity = entity or str(wandb.Api().default_entity)
         saved = [workspace(logged, entity).save(), report(logged, entity).save()]
-    except (wandb.errors.Error, ValueError) as error:
+    except (Error, ValueError) as error:
         raise RequestError(f"W&B did not take it: {' '.join(str(error).split())}") from error
     return [made.url for made in saved]
 
@@ -150,6 +153,8 @@ def main() -> None:
     parser.add_argument("--entity", help="the W&B team or user (default: the runs' own, or yours)")
     arguments = parser.parse_args()
     try:
+        if find_spec("wandb_workspaces") is None:
+            raise RequestError("wandb-workspaces is not installed; pip install 'wandb-workspaces>=0.4'")
         logged = read_sweep(arguments.sweep)
         entity = arguments.entity or logged.entity
         addresses = publish(logged, entity)
