@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import wandb
 
 from tests.wandb_reader import history, kept, summary
 from tgpo.metrics.wandb import Home, WandbSink, log_sweep_report, run_id
@@ -15,6 +16,13 @@ KEY = "k" * 40
 
 def evaluated(step: int, accuracy: float) -> dict:
     return {"kind": "eval", "step": step, "eval/arithmetic/accuracy": accuracy}
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_new_process():
+    """W&B reads its environment once a process, and these tests change it."""
+    yield
+    wandb.teardown()
 
 
 @pytest.fixture
