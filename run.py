@@ -12,8 +12,8 @@ OmegaConf.register_new_resolver("run_directory", run_directory)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(config: DictConfig) -> None:
-    command.run_job(config)
+def main(config: DictConfig) -> object:
+    return command.run_job(config)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import MissingConfigException
 
 from tests.compose import CONF, composed, group_choices
+from tgpo.command import explain
 from tgpo.config import check
 from tgpo.errors import RequestError
 
@@ -15,12 +19,26 @@ HERE = "output_dir=unused"
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_and_checks(choice):
-    check(composed(choice, HERE))
+    try:
+        check(composed(choice, HERE))
+    except MissingConfigException as error:  # a launcher that is not installed here
+        assert "pip install" in explain(error)
 
 
 @pytest.mark.parametrize("experiment", group_choices("experiment"))
 def test_every_experiment_composes_and_checks(experiment):
-    check(composed(f"experiment={experiment}", HERE))
+    """The preset, and each value of each option it sweeps, seeds apart."""
+    config = composed(f"experiment={experiment}", HERE)
+    check(config)
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        params = compose("config", [f"experiment={experiment}"], return_hydra_config=True).hydra.sweeper.params
+    for name, values in params.items():
+        if name == "seed":
+            continue
+        parsed = OverridesParser.create().parse_override(f"{name}={values}")
+        assert parsed.is_sweep_override(), name
+        for value in parsed.sweep_string_iterator():
+            check(composed(f"experiment={experiment}", f"{name}={value}", HERE))
 
 
 def test_every_key_is_documented_where_it_is_defined():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,11 +19,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tgpo.config import KEY_ADVICE, Request, check, run_directory, to_container
+from tgpo.config import KEY_ADVICE, Request, check, first_line, run_directory, to_container
 from tgpo.errors import ProblemsError, RequestError, StoppedError, did_you_mean, without_credentials
 from tgpo.rundir import RunDirectory
+from tgpo.sweep import INTERRUPTED, OF_THE_SWEEP, REQUEST_IS_WRONG, STOPPED, Outcome, begin_again, option
+from tgpo.torchrun import agreed, several, tell
 
-STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130
+LAUNCHERS = {  # Hydra's name: ours, and what brings it
+    "joblib": ("local", "hydra-joblib-launcher>=1.2"),
+    "submitit_slurm": ("slurm", "hydra-submitit-launcher>=1.2"),
+    "ray": ("ray", "hydra-ray-launcher>=1.2.2"),
+}
 CONF = Path(__file__).parents[1] / "conf"
 
 
@@ -35,6 +43,8 @@ def guard(main: Callable[[], None]) -> None:
         main()
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error))
+    except RequestError as error:
+        fail(str(error))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
@@ -45,56 +55,97 @@ def fail(*messages: str) -> NoReturn:
     sys.exit(REQUEST_IS_WRONG)
 
 
-def tell(message: str) -> None:
-    """Once, however many processes there are."""
-    if is_main():
-        print(message, file=sys.stderr)
-
-
-def run_job(config: DictConfig) -> None:
-    """One job: checks the request with the light imports, then runs it. A wrong one leaves no directory behind."""
-    runtime = HydraConfig.get().runtime
-    own, resume = Path(runtime.output_dir), config.resume is not None
+def run_job(config: DictConfig) -> Outcome:
+    """One job. Alone it ends the process with its exit code; in a sweep it hands it back, and the next one begins."""
+    hydra = HydraConfig.get()
+    alone = hydra.mode == RunMode.RUN
+    directory = Path(hydra.runtime.output_dir)
     with open_dict(config):
-        config.choices = {group: choice for group, choice in runtime.choices.items() if not group.startswith("hydra/")}
-        config.output_dir = str(own)  # a sweep gives each job a folder of its own
-        config.overrides = list(HydraConfig.get().overrides.task)
+        of_a_run = {g: c for g, c in hydra.runtime.choices.items() if not g.startswith("hydra/") and g != "launcher"}
+        config.choices = of_a_run
+        config.output_dir = str(directory)  # a sweep gives each job a folder of its own
+        config.overrides = [o for o in hydra.overrides.task if option(o) not in OF_THE_SWEEP]
+        rerun = config.pop("rerun")
+        del config["sweep_dir"]
+    resume = config.resume is not None or (not alone and begin_again(directory))
+    try:
+        if alone and rerun is not None:
+            outcome = Outcome(REQUEST_IS_WRONG, f"error: rerun={rerun} goes on with a sweep; add -m")
+        else:
+            outcome = attempt(config, directory, resume)
+    except Exception as error:
+        if alone:
+            raise
+        traceback.print_exc()
+        outcome = Outcome(STOPPED, f"{type(error).__name__}: {first_line(error)}")
+    if alone:
+        if outcome.code == REQUEST_IS_WRONG:
+            remove_if_empty(directory)
+        if outcome.reason:
+            tell(outcome.reason)
+        if outcome.code:
+            sys.exit(outcome.code)
+    elif outcome.code:
+        record_failure(config, directory, outcome)
+        if outcome.code == INTERRUPTED and hydra.launcher._target_.endswith("BasicLauncher"):
+            raise KeyboardInterrupt  # the sweep was asked to stop, not this run of it alone
+    return outcome
+
+
+def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
+    """Checks the request with the light imports, then runs it. A wrong one leaves nothing behind."""
 
     def checked() -> Request:
-        if resume and len(config.overrides) > 1:
+        if config.resume is not None and len(config.overrides) > 1:
             raise RequestError("resume goes on with the run's own configuration; give resume=PATH and nothing else")
+        if several() and HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise RequestError(
+                "torchrun runs one job in several processes; for a sweep use -m without it, or launcher="
+            )
         request = check(RunDirectory(own).config() if resume else config)
+        if not request.options.preflight_only:
+            from tgpo.preflight import preflight
 
-        if request.options.preflight_only:
-            look_only(request, own)
-
-        from tgpo.preflight import preflight
-
-        preflight(request)
+            preflight(request)
         return request
 
     try:
         request, directory = agreed(checked, own) if several() else (checked(), own)
-        if directory != own:
-            remove_if_empty(own)
-
-        from tgpo.loop import RunInterruptedError
-        from tgpo.run import run
-
-        try:
-            run(request, directory, resume=resume)
-        except StoppedError as error:
-            tell(f"stopped: {error}; go on with: python run.py resume={directory}")
-            sys.exit(STOPPED)
-        except RunInterruptedError:
-            tell(f"interrupted; go on with: python run.py resume={directory}")
-            sys.exit(INTERRUPTED)
     except RequestError as error:
+        return refused(error)
+    if request.options.preflight_only:
+        return look_only(request, own)
+    if directory != own:
         remove_if_empty(own)
-        fail(*(error.problems if isinstance(error, ProblemsError) else [str(error)]))
+
+    from tgpo import distributed
+    from tgpo.isolation import isolated
+    from tgpo.loop import RunInterruptedError
+    from tgpo.run import run
+
+    hint = f"go on with: python run.py resume={directory}"
+    try:
+        with isolated():
+            run(request, directory, resume=resume)
+    except RequestError as error:
+        return refused(error)
+    except StoppedError as error:
+        return Outcome(STOPPED, f"stopped: {error}; {hint}")
+    except RunInterruptedError:
+        return Outcome(INTERRUPTED, f"interrupted; {hint}")
+    finally:
+        if several():
+            distributed.stop()
+    return Outcome()
 
 
-def look_only(request: Request, directory: Path) -> NoReturn:
+def refused(error: RequestError) -> Outcome:
+    """A line for each problem."""
+    problems = error.problems if isinstance(error, ProblemsError) else [str(error)]
+    return Outcome(REQUEST_IS_WRONG, "\n".join(f"error: {without_credentials(problem)}" for problem in problems))
+
+
+def look_only(request: Request, directory: Path) -> Outcome:
     """`preflight_only=true`: the table, and exit code 2 where it shows a problem."""
     from tgpo.preflight import examine
     from tgpo.preflight.table import show
@@ -102,46 +153,18 @@ def look_only(request: Request, directory: Path) -> NoReturn:
     rows = examine(request)
     show(rows)
     remove_if_empty(directory)
-    sys.exit(REQUEST_IS_WRONG if any(row.state == "problem" for row in rows) else 0)
+    return Outcome(REQUEST_IS_WRONG if any(row.state == "problem" for row in rows) else 0)
 
 
-def several() -> bool:
-    """Whether `torchrun` began more than this process; asked of the environment, because torch takes seconds."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def is_main() -> bool:
-    return os.environ.get("RANK", "0") == "0"
-
-
-def agreed(checked: Callable[[], Request], own: Path) -> tuple[Request, Path]:
-    """The request, which must be the same in every process, and the main one's directory. The others fall silent."""
-    from tgpo import distributed
-
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise RequestError("torchrun runs one job in several processes; for a sweep use -m without it, or a launcher")
-    if not is_main():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
-    distributed.start()
-    requests = distributed.together(checked)
-    for rank, request in enumerate(requests):
-        if where := first_difference(requests[0].resolved, request.resolved):
-            key, ours, theirs = where
-            raise RequestError(
-                f"process {rank} was given {key}={theirs} and process 0 {key}={ours}; start all with the same command"
-            )
-    return requests[distributed.rank()], distributed.gather(own)[0]
-
-
-def first_difference(ours: Any, theirs: Any, key: str = "") -> tuple[str, Any, Any] | None:
-    """Of two configurations: the first key that differs, and its two values. Folders are named by the clock."""
-    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
-        return None if ours == theirs else (key, ours, theirs)
-    for name in sorted({*ours, *theirs} - {"output_dir", "overrides", "choices"}):
-        inner = f"{key}.{name}" if key else name
-        if found := first_difference(ours.get(name), theirs.get(name), inner):
-            return found
-    return None
+def record_failure(config: DictConfig, directory: Path, outcome: Outcome) -> None:
+    """A run of a sweep that was refused or failed before it had a status gets one: no cell vanishes."""
+    if (directory / "status.json").exists():
+        return
+    files = RunDirectory(directory)
+    files.path.mkdir(parents=True, exist_ok=True)
+    with suppress(RequestError):  # a configuration that does not resolve is itself the reason
+        files.write_config(to_container(config))
+    files.status("failed", 0, outcome.reason)
 
 
 def request_from(overrides: list[str]) -> Request:
@@ -178,6 +201,8 @@ def explain(error: Exception) -> str:
     text = str(error)
     if isinstance(error, OverrideParseException):
         return f"'{error.override}' is not of the form key=value"
+    if (found := re.search(r"Could not find 'hydra/launcher/(\w+)'", text)) and found[1] in LAUNCHERS:
+        return "launcher={} is not installed; pip install '{}'".format(*LAUNCHERS[found[1]])
     if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '([^']+)'", text)):
         group, _, choice = found[1].rpartition("/")
         return f"{group}={choice}: no such choice{did_you_mean(choice, choices(group))}"

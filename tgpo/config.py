@@ -6,6 +6,7 @@ import re
 import zlib
 from dataclasses import dataclass, fields
 from functools import reduce
+from importlib.util import find_spec
 from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -173,9 +174,16 @@ class MetricsOptions(Options):
 
 
 class LoggerOptions(Options):
-    backend: Literal["none", "wandb"]
+    backend: Literal["none", "wandb", "tensorboard"]
     project: str = "tgpo"
     entity: str | None = None
+
+    @field_validator("backend")
+    @classmethod
+    def _installed(cls, backend: str) -> str:
+        if backend == "tensorboard" and find_spec("tensorboard") is None:
+            raise ValueError("it is not installed; pip install 'tensorboard>=2.20'")
+        return backend
 
 
 class RunOptions(Options):
@@ -186,6 +194,8 @@ class RunOptions(Options):
     resume: str | None
     output_dir: str
     preflight_only: bool
+    sweep_dir: str | None = None
+    rerun: Literal["failed"] | None = None
     tuning: dict[str, Any]
     objective: dict[str, Any]
     task: dict[str, Any]

@@ -16,7 +16,7 @@ from tgpo.evaluation.accuracy import evaluate
 from tgpo.evaluation.suite import exams
 from tgpo.interrupt import Interrupt
 from tgpo.metrics.terminal import View, open_view
-from tgpo.metrics.writer import JsonLines, Sink, WandbSink, Writer
+from tgpo.metrics.writer import JsonLines, Sink, Writer
 from tgpo.preflight import objective_name
 from tgpo.rollout.base import RolloutEngine
 from tgpo.rundir import RunDirectory
@@ -42,18 +42,13 @@ class Parts:
     done: int  # steps already taken
 
 
-def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[int]:
+def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt, writer: Writer) -> Iterator[int]:
     """Yields each step once it is on disk. Every step's files are written before the next begins."""
     options = parts.request.options
     steps, bad = options.train.steps, 0
-    files.drop_after(parts.done if parts.done else -1)
-    writer, samples = open_writer(parts.request, files.path), open_samples(files.path)
-    latest: dict[str, Any] = {}
 
     def assess(step: int) -> None:
-        record = evaluation_record(parts, step)
-        writer.write(record)
-        latest.update(record)
+        writer.write(evaluation_record(parts, step))
 
     def save(step: int) -> None:
         trainer = parts.trainer
@@ -62,42 +57,37 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt) -> Iterator[
         if distributed.is_main():
             checkpoint.prune(files.checkpoints, options.train.keep_checkpoints)
 
-    try:
-        with open_view(steps, parts.done) as view:
-            greet(view, parts, files.path)
-            if parts.done == 0:
-                assess(0)
-            for step in range(parts.done + 1, steps + 1):
-                try:
-                    record, collected = parts.trainer.step(step)
-                except (StoppedError, RequestError):
-                    save(step - 1)  # the policy is still that of the step before
-                    raise
-                writer.write({"kind": "train", **record})
-                latest.update(record)
-                if step == 1 or step % options.metrics.rollout_samples_every == 0:
-                    for sample in sampled(step, collected, options.metrics.rollout_samples):
-                        samples.write(sample)
-                if step % options.eval.every == 0 or step == steps:
-                    assess(step)
-                view.show(step, latest)
-                bad = bad + 1 if record["train/skipped_updates"] == record["train/updates"] else 0
-                unstable = bad > options.train.max_bad_steps
-                # read once, and of all processes: a signal from here on waits for the next checkpoint
-                interrupted = any(distributed.gather(interrupt.requested))
-                last = step == steps or unstable or interrupted
-                if step % options.train.checkpoint_every == 0 or last:
-                    save(step)
-                yield step
-                if unstable:
-                    raise RunUnstableError(
-                        f"{bad} steps in a row had a loss or gradient that is not finite; lower train.lr"
-                    )
-                if interrupted and step < steps:
-                    raise RunInterruptedError
-    finally:
-        writer.close({key: value for key, value in latest.items() if key != "kind"})
-        samples.close({})
+    with open_samples(files.path) as samples, open_view(steps, parts.done) as view:
+        greet(view, parts, files.path)
+        if parts.done == 0:
+            assess(0)
+        for step in range(parts.done + 1, steps + 1):
+            try:
+                record, collected = parts.trainer.step(step)
+            except (StoppedError, RequestError):
+                save(step - 1)  # the policy is still that of the step before
+                raise
+            writer.write({"kind": "train", **record})
+            if step == 1 or step % options.metrics.rollout_samples_every == 0:
+                for sample in sampled(step, collected, options.metrics.rollout_samples):
+                    samples.write(sample)
+            if step % options.eval.every == 0 or step == steps:
+                assess(step)
+            view.show(step, writer.latest)
+            bad = bad + 1 if record["train/skipped_updates"] == record["train/updates"] else 0
+            unstable = bad > options.train.max_bad_steps
+            # read once, and of all processes: a signal from here on waits for the next checkpoint
+            interrupted = any(distributed.gather(interrupt.requested))
+            last = step == steps or unstable or interrupted
+            if step % options.train.checkpoint_every == 0 or last:
+                save(step)
+            yield step
+            if unstable:
+                raise RunUnstableError(
+                    f"{bad} steps in a row had a loss or gradient that is not finite; lower train.lr"
+                )
+            if interrupted and step < steps:
+                raise RunInterruptedError
 
 
 def evaluation_record(parts: Parts, step: int) -> dict[str, Any]:
@@ -129,24 +119,23 @@ def sampled(step: int, collected: Collected, count: int) -> Iterator[dict[str, A
         }
 
 
-def open_writer(request: Request, directory: Path) -> Writer:
-    options = request.options
+def open_writer(request: Request, files: RunDirectory, done: int) -> Writer:
+    """JSON lines, and what `logger` asks for beside them; of a resumed run, after the records of the steps it keeps."""
+    files.drop_after(done if done else -1)
+    options, directory = request.options, files.path
     if not distributed.is_main():
         return Writer([])
     sinks: list[Sink] = [JsonLines(directory / "metrics.jsonl")]
     if options.logger.backend == "wandb":
+        from tgpo.metrics.wandb import Home, WandbSink
+
+        home = Home(options.logger.project, options.logger.entity, options.name)
         tags = [objective_name(request), options.teacher.name, options.student.name]
-        sinks.append(
-            WandbSink(
-                directory,
-                project=options.logger.project,
-                entity=options.logger.entity,
-                group=options.name,
-                name=",".join(options.overrides) or options.name,
-                tags=tags,
-                config=request.resolved,
-            )
-        )
+        sinks.append(WandbSink(directory, home, ",".join(options.overrides) or options.name, tags, request.resolved))
+    if options.logger.backend == "tensorboard":
+        from tgpo.metrics.tensorboard import TensorBoardSink
+
+        sinks.append(TensorBoardSink(directory, request.resolved, done))
     return Writer(sinks)
 
 

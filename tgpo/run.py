@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tgpo.config import Request
 from tgpo.demonstrate import demonstrate
 from tgpo.engine import Engine, EngineOptions
 from tgpo.interrupt import Interrupt
-from tgpo.loop import Parts, RunInterruptedError, rounds
+from tgpo.loop import Parts, RunInterruptedError, open_writer, rounds
 from tgpo.models import eos_ids, load_model, load_tokenizer, master, pick_device, resolve
 from tgpo.policy import Policy
 from tgpo.preflight import longest_sequence, most_topk
@@ -41,27 +42,33 @@ def run(request: Request, directory: Path, *, resume: bool) -> None:
         files.create(request.resolved, provenance(request.resolved))
     step, parts = checkpoint.step_of(from_checkpoint) if from_checkpoint else 0, None
     files.status("running", step)
-    try:
-        shown = demonstrations(request, directory)  # can be long, and an interrupt ends it at once
-        with Interrupt() as interrupt:
-            parts = build(request, from_checkpoint, shown)
-            for step in rounds(parts, files, interrupt):
-                files.status("running", step)
-        files.status("done", step)
-    except (RunInterruptedError, KeyboardInterrupt):
-        resumable = bool(checkpoint.complete(files.checkpoints))
-        hint = f"go on with resume={directory}" if resumable else "before its first checkpoint: it cannot be resumed"
-        files.status("interrupted", step, f"stopped on request, {hint}")
-        raise
-    except BaseException as error:
-        files.status("failed", step, f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        # now, not while the next job of a sweep runs: a vLLM engine that is collected takes what another one shares
-        parts = None
-        gc.collect()
-    if distributed.is_main():
-        print(closing_lines(directory, write_report(directory)), flush=True)
+    with ExitStack() as closing:
+        try:
+            shown = demonstrations(request, directory)  # can be long, and an interrupt ends it at once
+            with Interrupt() as interrupt:
+                parts = build(request, from_checkpoint, shown)
+                writer = closing.enter_context(open_writer(request, files, parts.done))
+                for step in rounds(parts, files, interrupt, writer):
+                    files.status("running", step)
+            files.status("done", step)
+        except (RunInterruptedError, KeyboardInterrupt):
+            resumable = bool(checkpoint.complete(files.checkpoints))
+            hint = (
+                f"go on with resume={directory}" if resumable else "before its first checkpoint: it cannot be resumed"
+            )
+            files.status("interrupted", step, f"stopped on request, {hint}")
+            raise
+        except BaseException as error:
+            files.status("failed", step, f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            # now, not while the next job of a sweep runs: a vLLM engine that is collected takes what another one shares
+            parts = None
+            gc.collect()
+        if distributed.is_main():
+            report = write_report(directory)
+            writer.attach(report)
+            print(closing_lines(directory, report), flush=True)
 
 
 def demonstrations(request: Request, directory: Path) -> Demonstrations | None:

@@ -27,8 +27,11 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         if (self.path / "status.json").exists():
             raise RequestError(f"{self.path} already holds a run; go on with it (resume={self.path}) or move it away")
-        write_whole(self.path / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+        self.write_config(resolved)
         write_whole(self.path / "provenance.json", json.dumps(provenance, indent=1) + "\n")
+
+    def write_config(self, resolved: dict[str, Any]) -> None:
+        write_whole(self.path / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
 
     def note_resume(self, provenance: dict[str, Any]) -> None:
         """Adds what resumes the run to what began it: versions, hardware or revision may have changed."""
@@ -73,6 +76,11 @@ class ReadOnly(RunDirectory):
 
     def status(self, state: State, step: int, reason: str | None = None) -> None:
         pass
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Empty where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,20 +1,30 @@
-"""Where metrics go: JSON lines always, Weights & Biases beside them."""
+"""Where a run's records go: JSON lines always, other places beside them. One file a place; this one knows none."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 
 class Sink(Protocol):
-    def write(self, record: Mapping[str, Any]) -> None: ...
+    """A place that records go to."""
 
-    def close(self, summary: Mapping[str, Any]) -> None: ...
+    def write(self, record: Mapping[str, Any]) -> None:
+        """One record, under contract names, with its `step` and `kind`."""
+        ...
+
+    def attach(self, report: Path) -> None:
+        """The run's report, once it is written."""
+        ...
+
+    def close(self, summary: Mapping[str, Any], failed: bool) -> None:
+        """Nothing comes after it. `summary` holds the last value of each name."""
+        ...
 
 
 class JsonLines:
@@ -28,7 +38,10 @@ class JsonLines:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def close(self, summary: Mapping[str, Any]) -> None:
+    def attach(self, report: Path) -> None:
+        """It lies in the same folder."""
+
+    def close(self, summary: Mapping[str, Any], failed: bool) -> None:
         self._file.close()
 
 
@@ -36,68 +49,26 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class WandbSink:
-    """The same names in W&B, with the step as x-axis. Offline where there is no key: nothing is lost."""
-
-    def __init__(
-        self, directory: Path, project: str, entity: str | None, group: str, name: str, tags: Sequence[str],
-        config: Mapping[str, Any],
-    ) -> None:  # fmt: skip
-        import wandb
-        from wandb.errors import AuthenticationError, CommError
-
-        def start(mode: Any, run: str) -> Any:
-            return wandb.init(
-                project=project,
-                entity=entity,
-                group=group,
-                name=name,
-                tags=list(tags),
-                config=dict(config),
-                dir=str(directory),
-                mode=mode,
-                id=run,
-                resume="allow",
-                reinit="create_new",
-                settings=wandb.Settings(silent=True, console="off"),
-            )
-
-        try:
-            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
-            self.run = start(mode, run_id(directory))
-        except (CommError, AuthenticationError) as error:
-            print(f"W&B cannot be reached ({error}); logging offline, later: wandb sync {directory}/wandb/offline-*")
-            # wandb still holds the first id for the attempt that failed
-            self.run = start("offline", run_id(directory) + "-offline")
-        self.run.define_metric("step")
-        self.run.define_metric("*", step_metric="step")
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        self.run.log({key: value for key, value in record.items() if key != "kind"})
-
-    def close(self, summary: Mapping[str, Any]) -> None:
-        self.run.summary.update(dict(summary))
-        self.run.finish()
-
-
-def run_id(directory: Path) -> str:
-    """Kept in the run's directory, so that a resumed run goes on in the same W&B run."""
-    path = directory / "wandb_id"
-    if not path.exists():
-        path.write_text(secrets.token_hex(4))
-    return path.read_text()
-
-
 class Writer:
-    """Sends each record to every sink."""
+    """Sends each record to every sink, and closes all of them when its context ends, whichever of them fails."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self.sinks = sinks
+        self.latest: dict[str, Any] = {}
 
     def write(self, record: Mapping[str, Any]) -> None:
+        self.latest.update({key: value for key, value in record.items() if key != "kind"})
         for sink in self.sinks:
             sink.write(record)
 
-    def close(self, summary: Mapping[str, Any]) -> None:
+    def attach(self, report: Path) -> None:
         for sink in self.sinks:
-            sink.close(summary)
+            sink.attach(report)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with ExitStack() as closing:
+            for sink in self.sinks:
+                closing.callback(sink.close, self.latest, kind is not None)

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from tgpo.errors import RequestError
+from tgpo.rundir import read_json
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,6 @@ def read_run(path: Path) -> RunFiles:
 
 def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(records).drop(columns="kind") if records else pd.DataFrame({"step": []})
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

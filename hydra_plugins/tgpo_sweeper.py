@@ -1,0 +1,140 @@
+"""Hydra's own sweeper, with a memory: what the sweep consists of is on disk before it begins, and what failed is told.
+
+Hydra finds plugins in the namespace package `hydra_plugins` alone. What a sweep is lives in `tgpo/sweep.py`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import traceback
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from tgpo.errors import RequestError
+from tgpo.sweep import (
+    STOPPED,
+    Cell,
+    Lock,
+    Outcome,
+    ending,
+    name_cells,
+    newest_sweep,
+    option,
+    read_plan,
+    report,
+    write_plan,
+)
+
+Launched = dict[str, Outcome]
+
+
+class TGPOSweeper(BasicSweeper):
+    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
+        super().__init__(max_batch_size, params)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        check_launcher(config)
+        self.rerun = config.rerun
+        if self.rerun not in (None, "failed"):
+            raise RequestError(f"rerun={self.rerun}: it is failed, or null")
+        self.directory = Path(config.hydra.sweep.dir).absolute()
+        given = [option(o) for o in [*config.hydra.overrides.task, *config.hydra.overrides.hydra]]
+        if self.rerun and not {"sweep_dir", "hydra.sweep.dir"} & set(given):
+            self.directory = newest_sweep(self.directory.parent)
+        with open_dict(config):  # where launchers put files of their own
+            config.hydra.sweep.dir = str(self.directory)
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Runs every cell that is not done, tells which are not done then, and ends the process."""
+        cells = self.planned(arguments)
+        for_launcher = [o for o in arguments if option(o) == "launcher"]
+        waiting = [cell for cell in cells if not cell.is_done(self.directory)]
+        outcomes: Launched = {}
+        interrupted = False
+        lock = Lock(self.directory)
+        try:
+            self.launch_all(waiting, for_launcher, outcomes)
+        except KeyboardInterrupt:
+            interrupted = True
+        except Exception:  # noqa: BLE001  of the launcher, whatever it is: what the runs left is still told
+            traceback.print_exc()
+        finally:
+            lock.release()
+        end = ending(self.directory, cells, outcomes, interrupted)
+        report(self.directory, cells)
+        print("\n".join(end.lines), file=sys.stderr if end.code else sys.stdout, flush=True)
+        sys.exit(end.code)
+
+    def planned(self, arguments: list[str]) -> list[Cell]:
+        """Composed once, all of them: a name that does not exist ends the sweep before it begins."""
+        if self.rerun:
+            cells = read_plan(self.directory, arguments)
+            self.validate_batch_is_legal([list(cell.overrides) for cell in cells])
+            return cells
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        parsed = parser.parse_overrides([*self._parse_config(), *arguments])
+        (expanded,) = self.split_arguments(parsed, None)
+        self.validate_batch_is_legal(expanded)
+        cells = name_cells(expanded)
+        write_plan(self.directory, cells, arguments)
+        return cells
+
+    def launch_all(self, waiting: Sequence[Cell], for_launcher: list[str], outcomes: Launched) -> None:
+        """All of them, whatever becomes of any.
+
+        A process that is killed takes its pool with it. Cells that had not begun get a new pool; those that had begin
+        again one by one, so that only the one that is killed again is lost.
+        """
+        again: list[Cell] = []
+        while waiting:
+            try:
+                self.launch(waiting, for_launcher, outcomes)
+                break
+            except BrokenProcessPool:
+                begun = [cell for cell in waiting if cell.state(self.directory) not in ("not started", "done")]
+                if not begun:
+                    raise
+                again += begun
+                begun_or_done = {cell.folder for cell in waiting if cell.state(self.directory) != "not started"}
+                waiting = [cell for cell in waiting if cell.folder not in begun_or_done]
+        for cell in again:
+            try:
+                self.launch([cell], for_launcher, outcomes)
+            except BrokenProcessPool:
+                outcomes[cell.folder] = Outcome(STOPPED, "its process was killed, twice; is there memory enough?")
+
+    def launch(self, cells: Sequence[Cell], for_launcher: list[str], outcomes: Launched) -> None:
+        assert self.launcher is not None
+        batch = [overrides_of(cell, self.directory, for_launcher) for cell in cells]
+        for cell, returned in zip(cells, self.launcher.launch(batch, initial_job_idx=0), strict=True):
+            try:
+                outcomes[cell.folder] = returned.return_value
+            except Exception as error:  # noqa: BLE001  of the job, whatever it is: the cell's reason
+                outcomes[cell.folder] = Outcome(STOPPED, f"{type(error).__name__}: {error}")
+
+
+def overrides_of(cell: Cell, sweep: Path, for_launcher: list[str]) -> list[str]:
+    """The cell's own, and where it runs: its folder keeps its name, whatever is launched beside it."""
+    return [*cell.overrides, *for_launcher, f"hydra.sweep.dir={quoted(str(sweep))}",
+            f"hydra.sweep.subdir={quoted(cell.folder)}"]  # fmt: skip
+
+
+def quoted(text: str) -> str:
+    """As Hydra's grammar reads a string: nothing in it is a list, a sweep or an interpolation."""
+    text = text.replace("\\", "\\\\").replace("'", "\\'").replace("$", "\\$")
+    return f"'{text}'"
+
+
+def check_launcher(config: DictConfig) -> None:
+    if config.hydra.launcher._target_.endswith("SlurmLauncher") and shutil.which("sbatch") is None:
+        raise RequestError("launcher=slurm: no sbatch on this machine; run it on a login node of the cluster")

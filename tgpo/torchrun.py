@@ -1,0 +1,55 @@
+"""What a command does when `torchrun` began several of it: they agree on the request, and one of them speaks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tgpo.config import Request
+from tgpo.errors import RequestError
+
+
+def several() -> bool:
+    """Whether this is one of several processes; asked of the environment, because torch takes seconds."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def tell(message: str) -> None:
+    """Once, however many processes there are."""
+    if is_main():
+        print(message, file=sys.stderr)
+
+
+def agreed(checked: Callable[[], Request], own: Path) -> tuple[Request, Path]:
+    """The request, which must be the same in every process, and the main one's directory. The others fall silent."""
+    from tgpo import distributed
+
+    if not is_main():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
+    distributed.start()
+    requests = distributed.together(checked)
+    for rank, request in enumerate(requests):
+        if where := first_difference(requests[0].resolved, request.resolved):
+            key, ours, theirs = where
+            raise RequestError(
+                f"process {rank} was given {key}={theirs} and process 0 {key}={ours}; start all with the same command"
+            )
+    return requests[distributed.rank()], distributed.gather(own)[0]
+
+
+def first_difference(ours: Any, theirs: Any, key: str = "") -> tuple[str, Any, Any] | None:
+    """Of two configurations: the first key that differs, and its two values. Folders are named by the clock."""
+    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+        return None if ours == theirs else (key, ours, theirs)
+    for name in sorted({*ours, *theirs} - {"output_dir", "overrides", "choices"}):
+        inner = f"{key}.{name}" if key else name
+        if found := first_difference(ours.get(name), theirs.get(name), inner):
+            return found
+    return None
