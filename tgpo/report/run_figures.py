@@ -16,7 +16,7 @@ def run_panels(run: RunFiles) -> list[Panel]:
     accuracy, cap = run.accuracy(), (run.config.get("rollout") or {}).get("max_response_length")
     capped = f" The dashed line is the cap of {cap}." if cap else ""
     train = run.train
-    if "gradient/snr" in train:
+    if {"gradient/snr", "gradient/noise_scale"} <= set(train):
         train = train.assign(**{"gradient/noise_scale": train["gradient/noise_scale"].where(train["gradient/snr"] > 0)})
     base = accuracy["accuracy"].iloc[0] if len(accuracy) else None
     panels = [

@@ -1,11 +1,12 @@
 """Intervals, tests and probabilities over seeds. docs/statistics.md says why these, and how often the intervals cover.
 
-Everything is scipy's, Holm's adjustment statsmodels'. An interval that cannot be had is (NaN, NaN): of one run, say.
+Everything is scipy's, Holm's adjustment statsmodels'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,12 @@ from tgpo.report.arms import Arm
 LEVEL = 0.95
 RESAMPLES, SEED = 9999, 0  # of the bootstrap
 TRIM = 0.25  # of each tail: the interquartile mean
-NOTHING = (float("nan"), float("nan"))
-Interval = tuple[float, float]
+Interval = tuple[Any, Any]  # numbers, or arrays of them: the intervals take a batch of samples, `[..., N]`
 
 
 def mean_interval(values_N: np.ndarray) -> Interval:
     """Student's t."""
-    if len(values_N) < 2:
-        return NOTHING
-    return bounds(stats.ttest_1samp(values_N, 0.0).confidence_interval(LEVEL))
+    return bounds(stats.ttest_1samp(values_N, 0.0, axis=-1).confidence_interval(LEVEL))
 
 
 def interquartile_mean(values_N: np.ndarray, axis: int = -1) -> Any:
@@ -37,12 +35,10 @@ def interquartile_interval(values_N: np.ndarray) -> Interval:
     """Tukey and McLaughlin's t of a trimmed mean, whose standard error is that of the winsorised sample.
 
     scipy divides by the nominal half that remains; where fewer can be cut (three of five remain), that is on the wide
-    side, and what makes it cover at n = 5. Where all but the tails are ties it would have no width, so there is none.
+    side, and what makes it cover at n = 5.
     """
-    if len(values_N) < 2 or np.ptp(stats.mstats.winsorize(values_N, limits=(TRIM, TRIM))) == 0:
-        return NOTHING
-    low, high = stats.mstats.trimmed_mean_ci(values_N, limits=(TRIM, TRIM), alpha=1 - LEVEL)
-    return float(low), float(high)
+    low, high = stats.mstats.trimmed_mean_ci(values_N, limits=(TRIM, TRIM), alpha=1 - LEVEL, axis=-1)
+    return np.asarray(low), np.asarray(high)
 
 
 def probability_of_improvement(arm_N: np.ndarray, baseline_M: np.ndarray, axis: int = -1) -> Any:
@@ -52,25 +48,16 @@ def probability_of_improvement(arm_N: np.ndarray, baseline_M: np.ndarray, axis: 
     return ((arm_NM > baseline_NM) + 0.5 * (arm_NM == baseline_NM)).mean(axis=(-2, -1))
 
 
-def probability_interval(arm_N: np.ndarray, baseline_M: np.ndarray) -> Interval:
-    """Percentile bootstrap, stratified: each arm is resampled within itself."""
-    if min(len(arm_N), len(baseline_M)) < 2:
-        return NOTHING
-    found = stats.bootstrap(
-        (arm_N, baseline_M), probability_of_improvement, n_resamples=RESAMPLES, vectorized=True, paired=False,
-        confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(SEED), batch=1000,
-    )  # fmt: skip
-    return bounds(found.confidence_interval)
-
-
-def bootstrap_interval(values_N: np.ndarray, statistic: Any) -> Interval:
-    """Percentile bootstrap, as published comparisons give it; too narrow at five runs, so nothing here rests on it."""
-    if len(values_N) < 2:
-        return NOTHING
-    found = stats.bootstrap(
-        (values_N,), statistic, n_resamples=RESAMPLES, vectorized=True, confidence_level=LEVEL, method="percentile",
-        rng=np.random.default_rng(SEED), batch=1000,
-    )  # fmt: skip
+def bootstrap_interval(
+    samples: Sequence[np.ndarray], statistic: Any, method: Any = "percentile", resamples: int = RESAMPLES
+) -> Interval:
+    """Stratified: each sample, an arm's runs, is resampled within itself. NaN where no resample differs (BCa)."""
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # NaN says it
+        found = stats.bootstrap(
+            samples, statistic, axis=-1, n_resamples=resamples, vectorized=True, paired=False, confidence_level=LEVEL,
+            method=method, rng=np.random.default_rng(SEED), batch=max(1, 1000 // max(1, samples[0].size // 30)),
+        )  # fmt: skip
     return bounds(found.confidence_interval)
 
 
@@ -80,8 +67,7 @@ def paired_p(differences_N: np.ndarray) -> float:
         return float("nan")
     if np.ptp(differences_N) == 0:  # no spread to test against
         return float("nan") if differences_N[0] else 1.0
-    _, p = stats.ttest_1samp(differences_N, 0.0)
-    return float(p)
+    return float(np.asarray(stats.ttest_1samp(differences_N, 0.0))[1])
 
 
 def sign_flip_p(differences_N: np.ndarray) -> float:
@@ -121,15 +107,14 @@ def compare(runs: pd.DataFrame, metrics: Sequence[str], arms: Sequence[Arm], bas
 def describe(table: pd.DataFrame, metric: str, arm: str, baseline: Arm | None) -> dict[str, Any]:
     """`table` has a row a seed and a column an arm."""
     values_N = table[arm].dropna().to_numpy(float)
-    least, most = (0.0, 1.0) if is_fraction(metric) else (-np.inf, np.inf)
     row: dict[str, Any] = {"metric": metric, "arm": arm, "runs": len(values_N)}
-    if len(values_N):
-        row |= {"mean": values_N.mean(), **ends("mean", point_or(mean_interval, values_N), least, most)}
-        iqm = point_or(interquartile_interval, values_N)
-        row |= {"iqm": interquartile_mean(values_N), **ends("iqm", iqm, least, most)}
-        if "accuracy" in metric:
-            row |= ends("iqm_bootstrap", bootstrap_interval(values_N, interquartile_mean))
     row |= {"baseline": baseline.label if baseline else None, "p": float("nan")}
+    if len(values_N):
+        least, most = (0.0, 1.0) if is_fraction(metric) else (-np.inf, np.inf)
+        row |= {"mean": values_N.mean(), **ends("mean", mean_interval, values_N, least, most)}
+        row |= {"iqm": interquartile_mean(values_N), **ends("iqm", interquartile_interval, values_N, least, most)}
+        if "accuracy" in metric:
+            row |= ends("iqm_bootstrap", lambda v_N: bootstrap_interval((v_N,), interquartile_mean), values_N)
     if baseline is None or baseline.label == arm or baseline.label not in table:
         return row
     row |= paired(table[arm], table[baseline.label])
@@ -143,7 +128,7 @@ def paired(arm: pd.Series, baseline: pd.Series) -> dict[str, Any]:
     difference_N = (arm - baseline).dropna().to_numpy(float)
     found: dict[str, Any] = {"pairs": len(difference_N)}
     if len(difference_N):
-        found |= {"difference": difference_N.mean(), **ends("difference", point_or(mean_interval, difference_N))}
+        found |= {"difference": difference_N.mean(), **ends("difference", mean_interval, difference_N)}
         found |= {"p": paired_p(difference_N), "p_sign_flip": sign_flip_p(difference_N)}
     return found
 
@@ -152,15 +137,11 @@ def unpaired(arm_N: np.ndarray, baseline_M: np.ndarray) -> dict[str, Any]:
     """Every run against every other."""
     if not (len(arm_N) and len(baseline_M)):
         return {}
-    probability = float(probability_of_improvement(arm_N, baseline_M))
-    return {"probability": probability, **ends("probability", probability_interval(arm_N, baseline_M))}
-
-
-def point_or(interval: Any, values_N: np.ndarray) -> Interval:
-    """The interval of a sample without any spread is its one value."""
-    if len(values_N) > 1 and np.ptp(values_N) == 0:
-        return float(values_N[0]), float(values_N[0])
-    return interval(values_N)
+    found: dict[str, Any] = {"probability": float(probability_of_improvement(arm_N, baseline_M))}
+    if min(len(arm_N), len(baseline_M)) > 1:
+        low, high = bootstrap_interval((arm_N, baseline_M), probability_of_improvement, "BCa")
+        found |= {"probability_low": float(low), "probability_high": float(high)}
+    return found
 
 
 def is_fraction(metric: str) -> bool:
@@ -168,10 +149,19 @@ def is_fraction(metric: str) -> bool:
     return "accuracy" in metric or metric == "truncated"
 
 
-def ends(name: str, interval: Interval, least: float = -np.inf, most: float = np.inf) -> dict[str, float]:
-    low, high = np.clip(interval, least, most)
-    return {f"{name}_low": float(low), f"{name}_high": float(high)}
+def ends(
+    name: str, interval: Callable[[np.ndarray], Interval], values_N: np.ndarray, least: float = -np.inf,
+    most: float = np.inf,
+) -> dict[str, float]:  # fmt: skip
+    """NaN where there is none: of one run, or where all but the tails are ties and the interval would have no width."""
+    low = high = float("nan")
+    if len(values_N) > 1:
+        spread = np.ptp(values_N) > 0
+        low, high = interval(values_N) if spread else (values_N[0], values_N[0])
+        if spread and low == high:
+            low = high = float("nan")
+    return {f"{name}_low": float(np.clip(low, least, most)), f"{name}_high": float(np.clip(high, least, most))}
 
 
 def bounds(interval: Any) -> Interval:
-    return float(interval.low), float(interval.high)
+    return interval.low, interval.high
