@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.coverage.__main__ import DRAWS, IQM, MEAN, RESULTS, of_one_sample, of_two_samples
+from experiments.coverage.__main__ import DOCS, DRAWS, IQM, MEAN, RESULTS, markdown, of_one_sample, of_two_samples
 from tgpo.report.statistics import (
     bootstrap_interval,
     ends,
@@ -98,6 +98,12 @@ def test_the_probability_of_improvement_is_covered_or_has_no_interval():
     """At five runs its intervals are on the wide side."""
     for cell in of_two_samples(("BCa",)):
         assert 0.93 <= cell["coverage"] <= (0.99 if cell["n"] == 5 else 0.98), cell
+
+
+def test_the_tables_of_the_docs_are_made_from_the_csv():
+    committed = pd.read_csv(RESULTS / "coverage.csv")
+    for quantity in ("mean", "IQM", "P(better)"):
+        assert markdown(committed, quantity) in DOCS.read_text(encoding="utf-8")
 
 
 def test_the_committed_coverage_is_what_is_measured():
