@@ -85,7 +85,7 @@ def panel(
     if log:
         tidy = tidy[tidy["value"] > 0]
     labels = list(measured.values())
-    scale = alt.Scale(domain=list(domain)) if domain else alt.Scale(type="log" if log else "linear", zero=not log)
+    scale = alt.Scale(domain=list(domain)) if domain else (alt.Scale(type="log") if log else alt.Scale(zero=True))
     colour = alt.Color(
         "series:N",
         title=None,
