@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tgpo.provenance import processor
+from tgpo.report.markdown import fill
 
 HERE = Path(__file__).parent
 
@@ -23,7 +23,5 @@ def write_results(name: str, record: dict[str, Any], table: str) -> None:
     """`results/NAME.json`, and the rows between `<!-- NAME -->` and `<!-- /NAME -->` of the README."""
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    readme = HERE / "README.md"
-    rows = re.compile(rf"(?<=<!-- {name} -->\n).*(?=<!-- /{name} -->)", re.S)
-    readme.write_text(rows.sub(lambda _: table, readme.read_text()))
+    fill(HERE / "README.md", name, table)
     print(table)

@@ -79,8 +79,16 @@ class ReadOnly(RunDirectory):
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Empty where there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """The object in a file; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise RequestError(f"{path}: not a JSON object")
+    return found
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -98,7 +106,8 @@ def drop_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    # at line feeds alone: a response may hold other characters that Python takes for the end of a line
+    for line in path.read_text(encoding="utf-8").split("\n"):
         try:
             record = json.loads(line)
         except json.JSONDecodeError:

@@ -131,12 +131,16 @@ def report(sweep: Path, cells: Sequence[Cell]) -> None:
     ]
     if not configs:
         return
-    # CONNECT HERE, once tgpo/report/sweep.py is merged:
-    #     from tgpo.report.sweep import write_sweep_report
-    #     page = write_sweep_report([sweep])
-    page: Path | None = None
+    from tgpo.report.sweep import write_sweep_report
+
+    try:
+        page = write_sweep_report([sweep], say=lambda _: None)
+    except RequestError as error:
+        print(f"no report: {error}")
+        return
+    print(f"report          {page}")
     logger = configs[0]["logger"]
-    if page is None or logger["backend"] != "wandb":
+    if logger["backend"] != "wandb":
         return
 
     from tgpo.metrics.wandb import Home, log_sweep_report

@@ -6,7 +6,6 @@ results/enumerable/noise.csv and the table in docs/objectives.md; `make docs` ca
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from tests.laws.variants import VARIANTS, build
 from tests.laws.world import T, V, World, every_group, group_losses, logits_of, table, token_losses
+from tgpo.report.markdown import fill
 from tgpo.rundir import write_whole
 from tgpo.types import Need, TeacherSignal
 
@@ -97,8 +97,7 @@ def main() -> None:
     found = measure()
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_whole(RESULTS / "noise.csv", found.to_csv(index=False, float_format="%.6g"))
-    there = re.compile(r"(?<=<!-- noise -->\n).*(?=<!-- /noise -->)", re.S)
-    write_whole(DOCS, there.sub(lambda _: markdown(found), DOCS.read_text(encoding="utf-8")))
+    fill(DOCS, "noise", markdown(found))
     print(markdown(found))
 
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from tgpo.report.collect import RunFiles, read_run
+from experiments.sweeps import ROOT, finished, newest_sweep, tell, write_manifest
+from tgpo.report.collect import RunFiles, run_numbers
 from tgpo.report.figures import COLOURS, HEIGHT, to_svg
+from tgpo.report.markdown import mean_and_range
 from tgpo.rundir import write_whole
 
-ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "first_look"
+COMMAND = "python run.py -m experiment=first_look"
 ORDER = ["tgpo", "rkl", "grpo"]
-LAST = 10  # steps at the end of a run that its training metrics are averaged over
-
-
-def newest_sweep() -> Path:
-    return max((ROOT / "multirun" / "first_look").iterdir())
+NUMBERS = ("base accuracy", "final accuracy", "lowest accuracy", "first length", "final length", "truncated",
+           "reverse KL", "gradient norm", "gradient variance")  # fmt: skip
 
 
 def curves(run: RunFiles) -> pd.DataFrame:
@@ -33,19 +31,11 @@ def curves(run: RunFiles) -> pd.DataFrame:
 
 
 def summary_row(run: RunFiles) -> dict[str, Any]:
-    accuracy, end = run.accuracy()["accuracy"], run.train.tail(LAST)
+    numbers = run_numbers(run)
     return {
         "objective": run.config["choices"]["objective"],
         "seed": run.config["seed"],
-        "base accuracy": accuracy.iloc[0],
-        "final accuracy": accuracy.iloc[-1],
-        "lowest accuracy": accuracy.min(),
-        "first length": run.train["response/length_mean"].iloc[0],
-        "final length": end["response/length_mean"].mean(),
-        "truncated": end["response/truncated_fraction"].mean(),
-        "reverse KL": end["divergence/reverse_kl_k1"].mean(),
-        "gradient norm": run.train["gradient/norm"].mean(),
-        "gradient variance": run.train["gradient/variance"].mean(),
+        **{name: numbers[name] for name in NUMBERS},
         "seconds": run.status["timings"]["seconds"],
     }
 
@@ -58,8 +48,7 @@ def table(summary: pd.DataFrame) -> str:
         row = {"objective": f"`{objective}`", "runs": len(runs), "base": f"{runs['base accuracy'].mean():.3f}"}
         for name, form in (("final accuracy", ".3f"), ("lowest accuracy", ".3f"), ("final length", ".0f"),
                            ("truncated", ".2f"), ("reverse KL", ".2f"), ("gradient norm", ".1f")):  # fmt: skip
-            low, high = runs[name].min(), runs[name].max()
-            row[name] = f"{runs[name].mean():{form}} [{low:{form}}, {high:{form}}]"
+            row[name] = mean_and_range(runs[name], form)
         rows.append(row)
     return pd.DataFrame(rows).to_markdown(index=False) + "\n"
 
@@ -84,9 +73,8 @@ def figure(data: pd.DataFrame, metric: str, title: str, unit: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.first_look", description=__doc__)
     parser.add_argument("sweep", nargs="?", type=Path, help="the sweep's folder (default: the newest)")
-    sweep = parser.parse_args().sweep or newest_sweep()
-    runs = [read_run(path.parent) for path in sorted(sweep.glob("*/config.yaml"))]
-    done = [run for run in runs if run.status.get("status") == "done"]
+    sweep = parser.parse_args().sweep or newest_sweep("first_look")
+    done, unfinished = finished(sweep)
     summary = pd.DataFrame([summary_row(run) for run in done]).sort_values(["objective", "seed"])
     data = pd.concat([curves(run) for run in done])
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -94,17 +82,9 @@ def main() -> None:
     write_whole(RESULTS / "table.md", table(summary))
     write_whole(RESULTS / "accuracy.svg", figure(data, "accuracy", "Held-out accuracy", "fraction right"))
     write_whole(RESULTS / "length.svg", figure(data, "length", "Response length", "tokens, mean"))
-    manifest = {
-        "command": "python run.py -m experiment=first_look",
-        "runs_done": len(done),
-        "runs_not_done": [run.path.name for run in runs if run not in done],
-        "revisions": sorted({run.provenance["git"]["revision"] for run in done if run.provenance["git"]}),
-        **{key: done[0].provenance[key] for key in ("versions", "hardware")},
-        "seconds": float(summary["seconds"].sum()),
-    }
-    write_whole(RESULTS / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    write_manifest(RESULTS / "manifest.json", COMMAND, done, unfinished)
     print((RESULTS / "table.md").read_text())
 
 
 if __name__ == "__main__":
-    main()
+    tell(main)

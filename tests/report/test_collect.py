@@ -6,8 +6,8 @@ import pytest
 
 from tgpo.errors import RequestError
 from tgpo.report.collect import read_run
-from tgpo.report.figures import run_panels
 from tgpo.report.page import render, table
+from tgpo.report.run_figures import run_panels
 
 
 @pytest.fixture

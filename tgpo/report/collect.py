@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,10 @@ import yaml
 
 from tgpo.errors import RequestError
 from tgpo.rundir import read_json
+
+LAST = 10  # steps at the end of a run that its training metrics are averaged over
+# libyaml's loader reads a configuration ten times as fast, which counts over hundreds of runs
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -24,34 +30,52 @@ class RunFiles:
     status: dict[str, Any]
     train: pd.DataFrame
     evaluation: pd.DataFrame
-    rollouts: list[dict[str, Any]]
+    cut: int  # last lines of metrics.jsonl that a kill cut short: none or one
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks of the evaluation records in their order; the first is the run's own."""
+        names = [c.split("/")[1] for c in self.evaluation.columns if c.startswith("eval/")]
+        return list(dict.fromkeys(names))
 
     @property
     def task(self) -> str | None:
-        """The task's name, as the evaluation records carry it."""
-        names = [c.split("/")[1] for c in self.evaluation.columns if c.startswith("eval/")]
-        return names[0] if names else None
+        return self.tasks[0] if self.tasks else None
 
-    def accuracy(self) -> pd.DataFrame:
-        """`step`, `accuracy`; empty before the first evaluation."""
-        column = f"eval/{self.task}/accuracy"
+    @property
+    def done(self) -> bool:
+        return self.status.get("status") == "done"
+
+    @property
+    def choices(self) -> Mapping[str, str | None]:
+        return self.config.get("choices") or {}
+
+    @cached_property
+    def rollouts(self) -> list[dict[str, Any]]:
+        """Read when asked for: a sweep does not show them, and they are long."""
+        return read_lines(self.path / "rollouts.jsonl")[0]
+
+    def accuracy(self, task: str | None = None) -> pd.DataFrame:
+        """`step`, `accuracy` on a task (the run's own by default); empty before the first evaluation."""
+        column = f"eval/{task or self.task}/accuracy"
         if column not in self.evaluation:
             return pd.DataFrame({"step": [], "accuracy": []})
-        return self.evaluation[["step", column]].rename(columns={column: "accuracy"}).reset_index(drop=True)
+        found = self.evaluation[["step", column]].rename(columns={column: "accuracy"})
+        return found.dropna().reset_index(drop=True)
 
 
 def read_run(path: Path) -> RunFiles:
     if not (path / "config.yaml").is_file():
         raise RequestError(f"{path}: not a run directory (no config.yaml)")
-    records = read_lines(path / "metrics.jsonl")
+    records, cut = read_lines(path / "metrics.jsonl")
     return RunFiles(
         path=path,
-        config=yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8")),
+        config=read_config(path / "config.yaml"),
         provenance=read_json(path / "provenance.json"),
         status=read_json(path / "status.json"),
         train=frame([r for r in records if r.get("kind") == "train"]),
         evaluation=frame([r for r in records if r.get("kind") == "eval"]),
-        rollouts=read_lines(path / "rollouts.jsonl"),
+        cut=cut,
     )
 
 
@@ -59,14 +83,69 @@ def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(records).drop(columns="kind") if records else pd.DataFrame({"step": []})
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; a last line cut short by a kill is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+def read_config(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.load(path.read_bytes(), LOADER)
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict):
+        raise RequestError(f"{path}: not a configuration")
+    return found
+
+
+def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The records of a JSON-lines file, and 1 where a kill cut the last line short (it is left out), else 0.
+
+    Split at line feeds alone: a response may hold other characters that Python takes for the end of a line.
+    """
+    lines = path.read_bytes().removesuffix(b"\n").split(b"\n") if path.is_file() else []
     records = []
-    for number, line in enumerate(lines):
+    for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number != len(lines) - 1:
-                raise RequestError(f"{path}: line {number + 1} is not JSON") from None
-    return records
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError("not an object")
+            records.append(record)
+        except ValueError:
+            if lines == [b""]:
+                return [], 0
+            if number == len(lines):
+                return records, 1
+            raise RequestError(f"{path}: line {number} is not JSON") from None
+    return records, 0
+
+
+def run_numbers(run: RunFiles) -> dict[str, float]:
+    """One number a headline metric: what a run is compared by. NaN where it was not measured.
+
+    Lengths, truncation and reverse KL are means over the last ten steps, gradients over all. `final` is the last
+    evaluation, which of a finished run is that of its last step.
+    """
+    accuracy, end = run.accuracy()["accuracy"], run.train.tail(LAST)
+    found = {
+        "base accuracy": first(accuracy),
+        "final accuracy": last(accuracy),
+        "lowest accuracy": float(accuracy.min()) if len(accuracy) else float("nan"),
+        "first length": first(column(run.train, "response/length_mean")),
+        "final length": column(end, "response/length_mean").mean(),
+        "truncated": column(end, "response/truncated_fraction").mean(),
+        "reverse KL": column(end, "divergence/reverse_kl_k1").mean(),
+        "gradient norm": column(run.train, "gradient/norm").mean(),
+        "gradient variance": column(run.train, "gradient/variance").mean(),
+        "first reverse KL": first(column(run.train, "divergence/reverse_kl_k1")),
+    }
+    for task in run.tasks[1:]:
+        found[f"final accuracy, {task}"] = last(run.accuracy(task)["accuracy"])
+    return found
+
+
+def column(data: pd.DataFrame, name: str) -> pd.Series:
+    return data[name].astype(float) if name in data else pd.Series(dtype=float)
+
+
+def first(values: pd.Series) -> float:
+    return float(values.iloc[0]) if len(values) else float("nan")
+
+
+def last(values: pd.Series) -> float:
+    return float(values.iloc[-1]) if len(values) else float("nan")

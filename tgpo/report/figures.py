@@ -1,16 +1,13 @@
-"""One chart specification a panel: the page draws it with hover, and an SVG is written from the same."""
+"""What every chart has in common: one specification that the page draws with hover and an SVG is written from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import altair as alt
-import pandas as pd
 import vl_convert
-
-from tgpo.report.collect import RunFiles
 
 # after Okabe and Ito's palette, its blue lightened: told apart by most colour-blind readers, on white and on black
 COLOURS = ("#2B83C6", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
@@ -25,14 +22,31 @@ class Panel:
     title: str
     caption: str
     layers: Sequence[Any]
-    hover: Any
+    hover: Any = None
+    height: int = HEIGHT
+    params: Sequence[Any] = field(default_factory=tuple)
+    legend: bool = True  # on the page; an SVG always has its own
 
     def spec(self) -> dict[str, Any]:
         """For the page: as wide as its column, with values on hover."""
-        return alt.layer(*self.layers, self.hover).properties(width="container", height=HEIGHT).to_dict()
+        layers = [*self.layers, *([self.hover] if self.hover is not None else [])]
+        found = self.chart(layers).properties(width="container").to_dict()
+        if not self.legend:
+            for layer in found["layer"]:
+                layer["encoding"].get("color", {}).update(legend=None)
+        return found
 
     def svg(self) -> str:
-        return to_svg(alt.layer(*self.layers).properties(width=SVG_WIDTH, height=HEIGHT))
+        return to_svg(self.chart(self.layers).properties(width=SVG_WIDTH))
+
+    def chart(self, layers: Sequence[Any]) -> Any:
+        chart = alt.layer(*layers).properties(height=self.height)
+        return chart.add_params(*self.params) if self.params else chart
+
+    def shown(self) -> dict[str, Any]:
+        """What the template reads."""
+        return {"slug": self.slug, "title": self.title, "caption": self.caption, "height": self.height,
+                "spec": self.spec()}  # fmt: skip
 
 
 def to_svg(chart: Any) -> str:
@@ -41,99 +55,10 @@ def to_svg(chart: Any) -> str:
     return vl_convert.vegalite_to_svg(chart.properties(background="white").to_dict(), vl_version=version)
 
 
-def run_panels(run: RunFiles) -> list[Panel]:
-    """The panels of one run's page; one whose metrics were not measured is left out."""
-    accuracy, cap = run.accuracy(), run.config["rollout"]["max_response_length"]
-    train = run.train
-    if "gradient/snr" in train:
-        train = train.assign(**{"gradient/noise_scale": train["gradient/noise_scale"].where(train["gradient/snr"] > 0)})
-    base = accuracy["accuracy"].iloc[0] if len(accuracy) else None
-    panels = [
-        panel(
-            "accuracy", "Held-out accuracy", "On problems never trained on; the dashed line is the student before "
-            "training.", accuracy, {"accuracy": "accuracy"}, "fraction right", marks=True,
-            reference=base, domain=(0, 1),
-        ),
-        panel(
-            "reward", "Training reward", "Mean verifier reward of the rollouts, and the fraction of prompts that any "
-            "rollout solved.", train, {"reward/mean": "mean reward", "reward/solved_groups": "solved prompts"},
-            "fraction", domain=(0, 1),
-        ),
-        panel(
-            "length", "Response length", f"Tokens a rollout; the dashed line is the cap of {cap}.", train,
-            {"response/length_mean": "mean", "response/length_p95": "95th percentile",
-             "response/length_correct_mean": "right", "response/length_incorrect_mean": "wrong"},
-            "tokens", reference=cap,
-        ),
-        panel(
-            "truncation", "Truncation and repetition", "Rollouts cut off at the cap, and rollouts that repeat "
-            "themselves.", train, {"response/truncated_fraction": "truncated",
-                                       "response/repetition_fraction": "repetitive"}, "fraction", domain=(0, 1),
-        ),
-        panel(
-            "gradient-norm", "Gradient norm", "Of the update, before clipping.", train,
-            {"gradient/norm": "norm"}, "norm", log=True,
-        ),
-        panel(
-            "gradient-variance", "Gradient variance", "Between prompt groups (trace of the covariance), and the noise "
-            "scale, variance over squared signal, where a signal stands out.", train,
-            {"gradient/variance": "variance", "gradient/noise_scale": "noise scale"}, "log scale", log=True,
-        ),
-        panel(
-            "divergence", "Reverse KL to the teacher", "On the student's own rollouts, single-sample estimate.",
-            train, {"divergence/reverse_kl_k1": "reverse KL"}, "nats a token",
-        ),
-        panel(
-            "agreement", "Agreement with the teacher", "Tokens that are not the teacher's first choice, and the "
-            "overlap of the two top-k sets.", train,
-            {"divergence/mismatch": "mismatch", "divergence/topk_overlap": "top-k overlap"}, "fraction", domain=(0, 1),
-        ),
-    ]  # fmt: skip
-    return [p for p in panels if p is not None]
+def x_of_steps() -> Any:
+    return alt.X("step:Q", title="step (rollout batch)", axis=alt.Axis(tickMinStep=1))
 
 
-def panel(
-    slug: str,
-    title: str,
-    caption: str,
-    data: pd.DataFrame,
-    series: Mapping[str, str],
-    unit: str,
-    *,
-    marks: bool = False,
-    reference: float | None = None,
-    domain: Sequence[float] | None = None,
-    log: bool = False,
-) -> Panel | None:
-    """Lines over the step, one a metric that was measured; None when none was."""
-    measured = {column: label for column, label in series.items() if column in data and data[column].notna().any()}
-    if not measured:
-        return None
-    tidy = data[["step", *measured]].rename(columns=measured).melt("step", var_name="series", value_name="value")
-    tidy = tidy.dropna()
-    if log:
-        tidy = tidy[tidy["value"] > 0]
-    labels = list(measured.values())
-    scale = alt.Scale(domain=list(domain)) if domain else alt.Scale(type="log" if log else "linear", zero=not log)
-    colour = alt.Color(
-        "series:N",
-        title=None,
-        scale=alt.Scale(domain=labels, range=list(COLOURS[: len(labels)])),
-        legend=alt.Legend(orient="top", symbolType="stroke") if len(labels) > 1 else None,
-    )
-    toggled = alt.selection_point(fields=["series"], bind="legend")
-    nearest = alt.selection_point(nearest=True, on="pointerover", fields=["step"], empty=False, clear="pointerout")
-    base = alt.Chart(tidy).encode(
-        x=alt.X("step:Q", title="step (rollout batch)", axis=alt.Axis(tickMinStep=1)),
-        y=alt.Y("value:Q", title=unit, scale=scale),
-        color=colour,
-        opacity=alt.when(toggled).then(alt.value(1.0)).otherwise(alt.value(0.08)),
-        tooltip=[alt.Tooltip("series:N"), alt.Tooltip("step:Q"), alt.Tooltip("value:Q", format=".4g")],
-    )
-    layers = [base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=36) if marks else False).add_params(toggled)]
-    hover = base.mark_point(size=70, filled=True).add_params(nearest)
-    hover = hover.encode(opacity=alt.when(nearest).then(alt.value(1.0)).otherwise(alt.value(0.0)))
-    if reference is not None:
-        line = alt.Chart(pd.DataFrame({"value": [reference]}))
-        layers.insert(0, line.mark_rule(strokeDash=[4, 4], color="#888888").encode(y="value:Q"))
-    return Panel(slug, title, caption, layers, hover)
+def nearest(fields: Sequence[str]) -> Any:
+    """The point under the pointer, or the nearest to it."""
+    return alt.selection_point(nearest=True, on="pointerover", fields=list(fields), empty=False, clear="pointerout")

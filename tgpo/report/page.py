@@ -12,7 +12,8 @@ import vl_convert
 import yaml
 
 from tgpo.report.collect import RunFiles, read_run
-from tgpo.report.figures import Panel, run_panels
+from tgpo.report.figures import Panel
+from tgpo.report.run_figures import run_panels
 from tgpo.rundir import write_whole
 
 SAMPLE_STEPS = 4  # of rollouts on the page: the first and the last, and some between
@@ -32,32 +33,46 @@ def write_report(directory: Path) -> Path:
 
 
 def render(run: RunFiles, panels: list[Panel]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tgpo", "report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("page.html.jinja").render(
+    return render_page(
+        "run.html.jinja",
+        panels=[panel.shown() for panel in panels],
         title=title(run),
         subtitle=subtitle(run),
         status=run.status,
-        steps=run.config["train"]["steps"],
+        steps=(run.config.get("train") or {}).get("steps", "?"),
         headline=headline(run),
-        panels=[{"slug": p.slug, "title": p.title, "caption": p.caption, "spec": p.spec()} for p in panels],
         samples=samples(run),
         table=table(run).round(4).astype(object).fillna("").to_dict("split"),
         config=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
         provenance=yaml.safe_dump(run.provenance, sort_keys=False, allow_unicode=True),
-        command=shlex.join(["python", "run.py", *run.config.get("overrides", [])]),
-        vega=vl_convert.javascript_bundle(),  # pyright: ignore[reportCallIssue]  the stub forgets a default
+        command=run_command(run),
     )
 
 
+def render_page(template: str, **values: Any) -> str:
+    """Everything is escaped but Vega's own code: models wrote much of what a page shows."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tgpo", "report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    vega = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]  the stub forgets a default
+    return environment.get_template(template).render(vega=vega, **values)
+
+
+def run_command(run: RunFiles) -> str:
+    return shlex.join(["python", "run.py", *map(str, run.config.get("overrides") or [])])
+
+
 def title(run: RunFiles) -> str:
-    return run.config["choices"].get("objective") or run.config["name"]
+    return run.choices.get("objective") or run.config.get("name") or run.path.name
 
 
 def subtitle(run: RunFiles) -> str:
-    config = run.config
-    return f"{config['student']['name']} learns from {config['teacher']['name']} on {run.task}, seed {config['seed']}"
+    return f"{who_learns(run.config)} on {run.task}, seed {run.config.get('seed')}"
+
+
+def who_learns(config: dict[str, Any]) -> str:
+    student, teacher = ((config.get(part) or {}).get("name", "unknown") for part in ("student", "teacher"))
+    return f"{student} learns from {teacher}"
 
 
 def headline(run: RunFiles) -> list[dict[str, str]]:

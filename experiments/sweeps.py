@@ -1,0 +1,52 @@
+"""What the experiments share: the newest sweep's finished runs, and the record of what made a result."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tgpo.errors import RequestError
+from tgpo.report.collect import RunFiles
+from tgpo.report.find import find_runs
+from tgpo.report.manifest import manifest
+from tgpo.rundir import write_whole
+
+ROOT = Path(__file__).parents[1]
+
+
+def tell(main: Callable[[], None]) -> None:
+    """Calls an experiment's main; a wrong request is one line and exit code 2."""
+    try:
+        main()
+    except RequestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def newest_sweep(name: str) -> Path:
+    folder = ROOT / "multirun" / name
+    sweeps = sorted(folder.iterdir()) if folder.is_dir() else []
+    if not sweeps:
+        raise RequestError(f"{folder}: no sweep there yet; make one with: python run.py -m experiment={name}")
+    return sweeps[-1]
+
+
+def finished(sweep: Path) -> tuple[list[RunFiles], list[str]]:
+    """The runs that are done, and the names of all others, those that cannot be read among them."""
+    runs, notes = find_runs([sweep])
+    done = [run for run in runs.values() if run.done]
+    unreadable = [name for note in notes for name in note.names if name not in runs]
+    return done, [name for name, run in runs.items() if not run.done] + unreadable
+
+
+def write_manifest(path: Path, command: str, done: Sequence[RunFiles], unfinished: Sequence[str]) -> None:
+    record = {
+        "command": command,
+        "runs_done": len(done),
+        "runs_not_done": list(unfinished),
+        **manifest(done),
+        "seconds": float(sum(run.status["timings"]["seconds"] for run in done)),
+    }
+    write_whole(path, json.dumps(record, indent=1) + "\n")

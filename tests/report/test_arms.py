@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from tests.report.made import make_run
+from tgpo.report.arms import arms_of
+from tgpo.report.find import find_runs
+from tgpo.report.sweep import read_sweep
+
+
+def labels(folder) -> dict[str, str]:
+    return {name: arm.label for name, arm in arms_of(find_runs([folder])[0])[0].items()}
+
+
+def test_seeds_do_not_make_arms_and_places_neither(tmp_path):
+    for seed in (0, 1):
+        make_run(tmp_path, "tgpo", seed, overrides=(f"output_dir=x{seed}", f"logger={seed}"))
+        make_run(tmp_path, "rkl", seed)
+    assert labels(tmp_path) == {"tgpo_0": "tgpo", "tgpo_1": "tgpo", "rkl_0": "rkl", "rkl_1": "rkl"}
+
+
+def test_an_objective_whose_options_differ_is_told_by_them_and_the_others_are_not(tmp_path):
+    for i, weight in enumerate((0.0, 0.5)):
+        more = {"objective.weight": weight}
+        make_run(tmp_path, "tgpo", overrides=(f"objective.weight={weight}",), more=more, name=f"w{i}")
+    make_run(tmp_path, "rkl")
+    assert labels(tmp_path) == {"w0": "tgpo weight=0", "w1": "tgpo weight=0.5", "rkl_0": "rkl"}
+
+
+def test_numbers_are_ordered_by_size(tmp_path):
+    for size in (16, 4, 8):
+        make_run(tmp_path, more={"rollout.group_size": size}, overrides=(f"rollout.group_size={size}",), name=str(size))
+    arms = read_sweep([tmp_path]).arms
+    assert [arm.label for arm in arms] == ["group_size=4", "group_size=8", "group_size=16"]
+
+
+def test_an_option_that_differs_without_an_override_makes_arms_too(tmp_path):
+    make_run(tmp_path, seed=0)
+    make_run(tmp_path, seed=1, more={"train.steps": 8})
+    assert sorted(labels(tmp_path).values()) == ["steps=4", "steps=8"]
+
+
+def test_threads_make_an_arm_only_where_they_are_asked_for(tmp_path):
+    make_run(tmp_path / "a", seed=0, more={"train.threads": 1})
+    make_run(tmp_path / "a", seed=1, more={"train.threads": 2})
+    assert set(labels(tmp_path / "a").values()) == {"tgpo"}
+    make_run(tmp_path / "b", seed=0, more={"train.threads": 1}, overrides=("train.threads=1",))
+    make_run(tmp_path / "b", seed=1, more={"train.threads": 2}, overrides=("train.threads=2",))
+    assert set(labels(tmp_path / "b").values()) == {"threads=1", "threads=2"}
+
+
+def test_a_run_of_an_older_version_stays_in_its_arm_and_is_named(tmp_path):
+    import yaml
+
+    make_run(tmp_path, seed=0)
+    path = make_run(tmp_path, seed=1) / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    del config["overrides"], config["choices"], config["objective"]["weight"]
+    path.write_text(yaml.safe_dump(config))
+    arms, notes = arms_of(find_runs([tmp_path])[0])
+    assert arms["tgpo_1"] == arms["tgpo_0"]
+    (note,) = notes
+    assert note.names == ("tgpo_1",)
+    assert note.text == "from an older version, without choices, objective.weight, overrides"
+
+
+def test_an_objective_of_the_same_name_in_two_students_has_two_contexts(tmp_path):
+    for student in ("small", "large"):
+        for objective in ("grpo", "tgpo"):
+            make_run(tmp_path / student, objective, student=student, overrides=(f"student={student}",))
+    sweep = read_sweep([tmp_path])
+    assert {arm: baseline.label for arm, baseline in sweep.baselines.items()} == {
+        "grpo student=large": "grpo student=large", "grpo student=small": "grpo student=small",
+        "tgpo student=large": "grpo student=large", "tgpo student=small": "grpo student=small",
+    }  # fmt: skip

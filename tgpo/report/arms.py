@@ -1,0 +1,173 @@
+"""What tells the runs of a sweep apart: an arm is a set of runs that differ in nothing but the seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tgpo.report.collect import RunFiles
+from tgpo.report.find import Note
+
+OBJECTIVE = "objective"
+# groups whose choice names a setting, in the order they are named
+GROUPS = (OBJECTIVE, "student", "teacher", "task", "tuning", "demonstrations", "rollout", "train", "eval")
+# never what a comparison is about, even when overridden: names, places, who watches, how jobs are started
+NEVER = ("seed", "name", "resume", "output_dir", "experiment", "logger", "launcher", "hydra", "choices", "overrides",
+         "rerun")  # fmt: skip
+# how a run is computed and measured: an arm only where an override says so
+HOW = ("metrics", "server", "vllm", "tuning", "train.threads", "train.device", "train.checkpoint_every",
+       "train.keep_checkpoints", "train.max_logits", "train.max_tokens_per_micro_batch")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`values` are those of the keys that differ anywhere in the sweep, in their order; None where a run has none."""
+
+    label: str
+    values: tuple[str | None, ...]
+    objective: str
+    context: tuple[str | None, ...]  # the values that are not the objective's own: what a baseline has to share
+
+
+def arms_of(runs: Mapping[str, RunFiles]) -> tuple[dict[str, Arm], list[Note]]:
+    """Each run's arm by the run's name, and notes on runs that lack keys which others of their arm have."""
+    settings = {name: settings_of(run) for name, run in runs.items()}
+    keys = differing_keys(list(settings.values()), override_keys(runs.values()))
+    values = {name: tuple(setting.get(key) for key in keys) for name, setting in settings.items()}
+    labels = labels_of(sorted(set(values.values()), key=order), keys)
+    own = [i for i, key in enumerate(keys) if not within(key, (OBJECTIVE,))]
+    arms = {
+        value: Arm(label or objective, value, objective, tuple(value[i] for i in own))
+        for name, value in values.items()
+        for label, objective in [(labels[value], settings[name].get(OBJECTIVE) or "unknown objective")]
+    }
+    return {name: arms[value] for name, value in values.items()}, older(runs, settings, values)
+
+
+def settings_of(run: RunFiles) -> dict[str, str]:
+    """Choices by group and resolved options by dotted name, as text."""
+    config = {key: value for key, value in run.config.items() if not within(key, NEVER)}
+    flat = dict(flatten(config))
+    found = {key: text(value) for key, value in flat.items() if not key.endswith("_target_")}
+    return found | {group: choice for group in GROUPS if (choice := choice_of(run, group)) is not None}
+
+
+def choice_of(run: RunFiles, group: str) -> str | None:
+    """As it was composed; of a run that did not keep its choices, as far as the section itself tells."""
+    if group in run.choices:
+        return run.choices[group]
+    section = run.config.get(group)
+    if not isinstance(section, dict):
+        return None
+    target = section.get("_target_")
+    return str(target).split(".")[-2] if target else section.get("name") or section.get("backend")
+
+
+def differing_keys(settings: Sequence[Mapping[str, str]], overridden: Iterable[str]) -> list[str]:
+    """The fewest keys that tell the runs apart, taken in order: choices, then overrides, then any other option.
+
+    A key counts where two runs that agree in the keys before it HAVE different values; one that a run of an older
+    version lacks tells nothing.
+    """
+    every = sorted({key for setting in settings for key in setting})
+    named = sorted(overridden)
+    rest = [key for key in every if not within(key, HOW)]
+    keys: list[str] = []
+    groups = [list(settings)]
+    for key in dict.fromkeys([*GROUPS, *named, *rest]):
+        if within(key, NEVER) or not any(len({s[key] for s in g if key in s}) > 1 for g in groups):
+            continue
+        keys.append(key)
+        groups = [part for group in groups for part in split(group, lambda s, key=key: s.get(key))]
+    return keys
+
+
+def split(items: Sequence[Any], by: Callable[[Any], Any]) -> list[list[Any]]:
+    parts: dict[Any, list[Any]] = {}
+    for item in items:
+        parts.setdefault(by(item), []).append(item)
+    return list(parts.values())
+
+
+def override_keys(runs: Iterable[RunFiles]) -> set[str]:
+    return {word.split("=")[0].lstrip("+~") for run in runs for word in override_words(run)}
+
+
+def override_words(run: RunFiles) -> list[str]:
+    return [str(word) for word in run.config.get("overrides") or []]
+
+
+def labels_of(arms: Sequence[tuple[str | None, ...]], keys: Sequence[str]) -> dict[tuple[str | None, ...], str]:
+    """An objective by its name, everything else as `option=value`; what does not differ beside an arm is left out."""
+    shortest = short_names(keys)
+    labels = {}
+    for arm in arms:
+        parts = []
+        for i, key in enumerate(keys):
+            beside = {other[i] for other in arms if other[:i] == arm[:i]}
+            if len(beside) > 1:
+                value = "unset" if arm[i] is None else str(arm[i])
+                parts.append(value if key == OBJECTIVE else f"{shortest[key]}={value}")
+        labels[arm] = " ".join(parts)
+    return labels
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """`group_size` for `rollout.group_size`, where no other key ends so."""
+    ends = [key.rsplit(".", 1)[-1] for key in keys]
+    return {key: end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)}
+
+
+def older(
+    runs: Mapping[str, RunFiles], settings: Mapping[str, Mapping[str, str]], values: Mapping[str, Sequence[str | None]]
+) -> list[Note]:
+    """Runs without sections that others have, or without options that others of their arm have: of an older version."""
+    sections = {section for run in runs.values() for section in run.config} | {"choices", "overrides"}
+    lacking: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        known = {key for other, value in values.items() if value == values[name] for key in settings[other]}
+        missing = sections - set(run.config)
+        missing |= {key for key in known - set(settings[name]) if not within(key, missing)}
+        if missing:
+            lacking.setdefault(a_few(sorted(missing)), []).append(name)
+    return [Note(f"from an older version, without {what}", tuple(names)) for what, names in lacking.items()]
+
+
+def a_few(names: Sequence[str], most: int = 4) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def flatten(node: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    if not isinstance(node, dict):
+        yield prefix.removesuffix("."), node
+        return
+    for key, value in node.items():
+        yield from flatten(value, f"{prefix}{key}.")
+
+
+def text(value: Any) -> str:
+    """`0.5`, `[0.5,0.0]`, `none`: short enough for a legend, and the same for equal values."""
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    if isinstance(value, list):
+        return "[" + ",".join(text(item) for item in value) + "]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def within(key: str, sections: Iterable[str]) -> bool:
+    return any(key == section or key.startswith((f"{section}.", f"{section}/")) for section in sections)
+
+
+def order(values: Sequence[str | None]) -> list[tuple[int, float, str]]:
+    """Numbers by size, then names."""
+    return [number_first(value) for value in values]
+
+
+def number_first(value: str | None) -> tuple[int, float, str]:
+    try:
+        return (0, float(value or "nan"), "") if value else (2, 0.0, "")
+    except ValueError:
+        return (1, 0.0, value or "")

@@ -1,0 +1,83 @@
+"""Which folders below the given ones are runs. What cannot be read is named, never passed over."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tgpo.errors import RequestError
+from tgpo.report.collect import RunFiles, read_run
+
+RECORDS = {"status.json", "metrics.jsonl", "provenance.json"}  # a folder with one of them is a run
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the reader has to know about some runs or folders: `text` says it once, `names` say of which."""
+
+    text: str
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.text}: {', '.join(self.names)}"
+
+
+def find_runs(directories: Sequence[Path]) -> tuple[dict[str, RunFiles], list[Note]]:
+    """Every readable run at or below the directories by its name, and the notes on all else that was met."""
+    for directory in directories:
+        if not directory.is_dir():
+            raise RequestError(f"{directory}: no such directory")
+    root = common_root(directories)
+    folders, empty = walk(directories)
+    runs: dict[str, RunFiles] = {}
+    unreadable: list[Note] = []
+    for path in sorted(folders, key=natural):
+        name = name_of(path, root)
+        try:
+            runs[name] = read_run(path)
+        except RequestError as error:
+            unreadable.append(Note(f"cannot be read ({str(error).removeprefix(f'{path}')[1:].strip(': ')})", (name,)))
+    notes = [Note("empty folder", tuple(name_of(path, root) for path in sorted(empty, key=natural)))] if empty else []
+    notes += unreadable
+    cut = tuple(name for name, run in runs.items() if run.cut)
+    if cut:
+        notes.append(Note("last record cut short by a kill and left out", cut))
+    if not runs:
+        given, found = ", ".join(map(str, directories)), "; ".join(map(str, notes))
+        raise RequestError(f"{given}: no readable run at or below" + (f" ({found})" if found else ""))
+    return runs, notes
+
+
+def walk(directories: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The folders that hold a run, and those that hold nothing. A run's own subfolders are not entered."""
+    runs: dict[Path, Path] = {}
+    empty: dict[Path, Path] = {}
+    for directory in directories:
+        for folder, below, files in os.walk(directory):
+            path = Path(folder)
+            if RECORDS & set(files):
+                runs.setdefault(path.resolve(), path)
+                below.clear()
+            elif not below and not files:
+                empty.setdefault(path.resolve(), path)
+            below[:] = [name for name in below if not name.startswith(".")]
+    return list(runs.values()), list(empty.values())
+
+
+def common_root(directories: Sequence[Path]) -> Path:
+    """The folder that run names are relative to, and that holds the report unless told otherwise."""
+    return Path(os.path.commonpath([directory.resolve() for directory in directories]))
+
+
+def name_of(path: Path, root: Path) -> str:
+    resolved = path.resolve()
+    return resolved.name if resolved == root else str(resolved.relative_to(root))
+
+
+def natural(path: Path | str) -> list[tuple[int, int, str]]:
+    """Orders `2_x` before `10_x`."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]

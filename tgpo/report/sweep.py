@@ -1,0 +1,225 @@
+"""A set of runs as one comparison: who counts, in which arm, against which baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from tgpo.errors import RequestError, did_you_mean
+from tgpo.report.arms import Arm, arms_of, order, text
+from tgpo.report.collect import RunFiles, run_numbers
+from tgpo.report.find import Note, common_root, find_runs
+
+BASELINE = "grpo"  # reward alone, what every other objective has to beat
+Standing = Literal["counted", "unfinished", "again", "other task", "no seed"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run of the sweep; only the `counted` enter the statistics, each seed of an arm once."""
+
+    name: str
+    run: RunFiles
+    seed: int | None
+    arm: Arm | None
+    standing: Standing
+    numbers: dict[str, float]
+
+    @property
+    def state(self) -> str:
+        return str(self.run.status.get("status", "unknown"))
+
+    @property
+    def reason(self) -> str:
+        if self.run.status.get("reason"):
+            return str(self.run.status["reason"])
+        said = {"running": "still running, or killed", "unknown": "left no status"}
+        return said.get(self.state, "")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    root: Path
+    directories: tuple[Path, ...]
+    task: str | None
+    members: list[Member]
+    arms: list[Arm]
+    baselines: dict[str, Arm]  # each arm's, by its label; an arm that has none is not compared
+    baseline: str
+    statistics: pd.DataFrame
+    notes: list[Note]
+
+    def of(self, *standings: Standing) -> list[Member]:
+        return [member for member in self.members if member.standing in standings]
+
+    def arm_members(self, arm: Arm) -> list[Member]:
+        return [m for m in self.members if m.arm is not None and m.arm.label == arm.label]
+
+    @property
+    def name(self) -> str:
+        names = dict.fromkeys(str(member.run.config.get("name", "runs")) for member in self.members)
+        return ", ".join(names)
+
+    @property
+    def steps(self) -> int | None:
+        """What the runs were to take, where it is the same for all."""
+        steps = {(m.run.config.get("train") or {}).get("steps") for m in self.members}
+        return steps.pop() if len(steps) == 1 else None
+
+    def row(self, metric: str, arm: Arm) -> dict[str, Any]:
+        """The statistics of an arm on a metric; empty where nothing was counted."""
+        found = self.statistics
+        if found.empty:
+            return {}
+        rows = found[(found["metric"] == metric) & (found["arm"] == arm.label)].to_dict("records")
+        return {str(key): value for key, value in rows[0].items()} if rows else {}
+
+
+def read_sweep(directories: Sequence[Path], baseline: str | None = None, task: str | None = None) -> Sweep:
+    from tgpo.report.statistics import compare
+
+    runs, notes = find_runs(directories)
+    tasks = tasks_of(runs)
+    chosen = choose_task(tasks, task)
+    here = {name: run for name, run in runs.items() if tasks[name] == chosen}
+    elsewhere: dict[str | None, list[str]] = {}
+    for name, own in tasks.items():
+        if own != chosen:
+            elsewhere.setdefault(own, []).append(name)
+    for own, names in elsewhere.items():
+        hint = f", compare these with --task {own}" if own else ""
+        notes.append(Note(f"on another task ({own or 'unknown'}), not compared here{hint}", tuple(names)))
+    arm_of, older = arms_of(here)
+    members, again = sort_members(runs, here, arm_of)
+    notes += older + again
+    without = tuple(m.name for m in members if m.standing == "no seed")
+    if without:
+        notes.append(Note("no seed in the configuration, cannot be paired and is not compared", without))
+    arms = sorted({arm.label: arm for arm in arm_of.values()}.values(), key=lambda arm: order(arm.values))
+    chosen_baseline, baselines = choose_baselines(arms, baseline)
+    counted = [{"arm": m.arm.label, "seed": m.seed, **m.numbers} for m in members if m.standing == "counted" and m.arm]
+    table = pd.DataFrame(counted)
+    metrics = [name for name in table if name not in ("arm", "seed") and table[name].notna().any()]
+    return Sweep(
+        root=common_root(directories),
+        directories=tuple(directories),
+        task=chosen,
+        members=members,
+        arms=arms,
+        baselines=baselines,
+        baseline=chosen_baseline,
+        statistics=compare(table, [str(m) for m in metrics], arms, baselines) if counted else pd.DataFrame(),
+        notes=notes,
+    )
+
+
+def tasks_of(runs: dict[str, RunFiles]) -> dict[str, str | None]:
+    """Each run's own task; one stopped before its first evaluation has that of a run configured for the same."""
+    by_section = {text([*map(str, section(run))]): run.task for run in runs.values() if run.task}
+    return {name: run.task or by_section.get(text([*map(str, section(run))])) for name, run in runs.items()}
+
+
+def section(run: RunFiles) -> list[Any]:
+    return sorted((run.config.get("task") or {}).items())
+
+
+def choose_task(tasks: dict[str, str | None], asked: str | None) -> str | None:
+    """The one most runs are on; of equals, the first by name."""
+    found = sorted({task for task in tasks.values() if task})
+    if asked is not None and asked not in found:
+        raise RequestError(f"--task {asked}: no run is on it{did_you_mean(asked, found)}")
+    if asked is not None or not found:
+        return asked
+    return max(found, key=lambda task: list(tasks.values()).count(task))
+
+
+def sort_members(
+    runs: dict[str, RunFiles], here: dict[str, RunFiles], arm_of: dict[str, Arm]
+) -> tuple[list[Member], list[Note]]:
+    """Who counts. Of two runs of one arm and seed, the finished one does, and of two finished ones the newer."""
+    members: list[Member] = []
+    taken: dict[tuple[str, int], str] = {}
+    notes = []
+    for name in sorted(runs, key=lambda name: -started(runs[name])):
+        run, arm = runs[name], arm_of.get(name)
+        seed = run.config.get("seed")
+        seed = seed if isinstance(seed, int) else None
+        standing: Standing = "counted" if run.done else "unfinished"
+        if name not in here or arm is None:
+            standing = "other task"
+        elif seed is None:
+            standing = "no seed"
+        elif run.done:
+            kept = taken.setdefault((arm.label, seed), name)
+            if kept != name:
+                standing = "again"
+                notes.append(Note(f"the same seed and overrides as {kept}, which is newer and counts", (name,)))
+        members.append(Member(name, run, seed, arm, standing, run_numbers(run)))
+    names = list(runs)
+    return sorted(members, key=lambda m: names.index(m.name)), notes
+
+
+def started(run: RunFiles) -> float:
+    return float((run.status.get("timings") or {}).get("started") or 0.0)
+
+
+def choose_baselines(arms: Sequence[Arm], asked: str | None) -> tuple[str, dict[str, Arm]]:
+    """An objective is each arm's baseline within the arm's own context (the same student, say); an arm is everyone's.
+
+    By default `grpo` where objectives differ and it is one of them, else the first arm.
+    """
+    objectives = sorted({arm.objective for arm in arms})
+    labels = {arm.label: arm for arm in arms}
+    default = BASELINE if len(objectives) > 1 and BASELINE in objectives else arms[0].label if arms else ""
+    chosen = default if asked is None else asked
+    if chosen in labels:
+        return chosen, dict.fromkeys(labels, labels[chosen])
+    if chosen not in objectives or len(objectives) == 1:
+        raise RequestError(f"--baseline {chosen}: no such arm{did_you_mean(chosen, [*labels, *objectives])}")
+    found: dict[str, Arm] = {}
+    for arm in arms:
+        same = [other for other in arms if other.objective == chosen and other.context == arm.context]
+        if same:
+            found[arm.label] = same[0]
+    return chosen, found
+
+
+def write_sweep_report(
+    directories: Sequence[Path], output: Path | None = None, *, baseline: str | None = None, task: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:  # fmt: skip
+    """Reports every run at or below the directories; returns the page's path.
+
+    It goes to `output`, or to `report/` in the directory (of several, in the folder they share). `say` is told, line
+    by line, what did not finish and what is worth knowing; the caller prints the path. Raises RequestError, with
+    nothing written, where there is no run, or no such baseline or task.
+    """
+    sweep = read_sweep(directories, baseline, task)
+
+    from tgpo.report.sweep_page import write_page
+
+    folder = output or sweep.root / "report"
+    if sweep.root == Path(sweep.root.anchor) and output is None:
+        raise RequestError("the directories share no folder to hold the report; say where with --output DIR")
+    options = [word for name, value in (("baseline", baseline), ("task", task), ("output", output)) if value is not None
+               for word in (f"--{name}", str(value))]  # fmt: skip
+    page = write_page(sweep, folder, options)
+    for line in closing_lines(sweep):
+        say(line)
+    return page
+
+
+def closing_lines(sweep: Sweep) -> list[str]:
+    counted = len(sweep.of("counted"))
+    lines = [f"{note}" for note in sweep.notes]
+    lines += [f"{m.state} at step {m.run.status.get('step', 0)}: {m.name}" + (f" ({m.reason})" if m.reason else "")
+              for m in sweep.of("unfinished")]  # fmt: skip
+    for arm in sweep.arms:
+        row = sweep.row("final accuracy", arm)
+        if row:
+            lines.append(f"{arm.label:<24} final accuracy {row['mean']:.3f} over {row['runs']} runs")
+    return [*lines, f"{counted} of {len(sweep.members)} runs count, in {len(sweep.arms)} arms"]

@@ -1,0 +1,286 @@
+"""The panels of a sweep's page: one colour an arm in all of them, and one list of hidden arms that they all obey."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from tgpo.report.arms import Arm
+from tgpo.report.collect import RunFiles
+from tgpo.report.figures import COLOURS, Panel, nearest, x_of_steps
+from tgpo.report.sweep import Sweep
+
+DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 4))  # tell apart what shares a colour
+SHAPES = ("circle", "square", "triangle-up", "cross", "diamond")
+GREY = "#8A8F98"
+POINTS = 150  # of a curve on the page; a longer run shows every second step, or third: the CSV has them all
+ROW, LONG_LABEL = 40, 26  # pixels of a row of a forest plot, and the label that leaves no room for numbers beside it
+TICKS = 5
+SCALES: dict[str, dict[str, Any]] = {"linear": {"zero": False}, "log": {}, "symlog": {"constant": 1}}
+
+
+@dataclass(frozen=True)
+class Style:
+    colour: str
+    dash: Sequence[int]
+    shape: str
+
+
+class Charts:
+    """What the panels share: the arms' looks, and the encodings made from them."""
+
+    def __init__(self, sweep: Sweep, records: pd.DataFrame) -> None:
+        self.sweep, self.records = sweep, records
+        self.styles = styles(sweep.arms)
+        self.hidden = alt.param(name="hidden", value=[])
+        labels = list(self.styles)
+        legend = alt.Legend(orient="top", columns=4, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3)
+        self.colour = alt.Color(
+            "arm:N", title=None, legend=legend,
+            scale=alt.Scale(domain=labels, range=[style.colour for style in self.styles.values()]),
+        )  # fmt: skip
+        self.dash = alt.StrokeDash(
+            "arm:N", legend=None,
+            scale=alt.Scale(domain=labels, range=[list(style.dash) for style in self.styles.values()]),
+        )  # fmt: skip
+        self.shape = alt.Shape(
+            "arm:N", legend=None,
+            scale=alt.Scale(domain=labels, range=[style.shape for style in self.styles.values()]),
+        )  # fmt: skip
+
+    def chart(self, data: pd.DataFrame) -> Any:
+        """Of the arms that are shown; an arm is hidden by its name in `hidden`, which the page sets."""
+        return alt.Chart(data).transform_filter("indexof(hidden, datum.arm) < 0")
+
+    def panel(self, slug: str, title: str, caption: str, layers: Sequence[Any], hover: Any, height: int = 220) -> Panel:
+        return Panel(slug, title, caption, layers, hover, height, (self.hidden,), legend=False)
+
+
+def styles(arms: Sequence[Arm]) -> dict[str, Style]:
+    """A colour an objective where that leaves few enough to tell by dash and shape, else a colour an arm in turn."""
+    objectives = sorted({arm.objective for arm in arms})
+    beside = {arm.label: [a.label for a in arms if a.objective == arm.objective].index(arm.label) for arm in arms}
+    by_objective = 1 < len(objectives) <= len(COLOURS) and max(beside.values(), default=0) < len(DASHES)
+    found = {}
+    for i, arm in enumerate(arms):
+        hue, variant = i % len(COLOURS), i // len(COLOURS) % len(DASHES)
+        if by_objective:
+            hue, variant = objectives.index(arm.objective), beside[arm.label]
+        found[arm.label] = Style(COLOURS[hue], DASHES[variant], SHAPES[variant])
+    return found
+
+
+def sweep_panels(sweep: Sweep, records: pd.DataFrame) -> dict[str, list[Panel]]:
+    """By section of the page; a panel whose metric no run measured is left out."""
+    charts = Charts(sweep, records)
+    curves = [
+        accuracy_curve(charts, sweep.task, "accuracy", "Held-out accuracy"),
+        curve(charts, "reward", "Training reward", "Mean verifier reward of the rollouts.", "reward/mean", "fraction"),
+        curve(charts, "length", "Response length", "Mean tokens of a rollout.", "response/length_mean", "tokens"),
+        curve(charts, "truncation", "Truncation", "Rollouts cut off at the cap.", "response/truncated_fraction",
+              "fraction"),
+        curve(charts, "gradient-norm", "Gradient norm", "Of the update, before clipping.", "gradient/norm",
+              "norm, log scale", "log"),
+        curve(charts, "gradient-variance", "Gradient variance", "Between prompt groups: the trace of the covariance.",
+              "gradient/variance", "variance, log scale", "log"),
+        curve(charts, "gradient-snr", "Gradient signal to noise", "Squared mean over its variance, unbiased, so below "
+              "0 where noise is all there is.", "gradient/snr", "ratio, symmetric log scale", "symlog"),
+        curve(charts, "divergence", "Reverse KL to the teacher", "On the student's own rollouts.",
+              "divergence/reverse_kl_k1", "nats a token"),
+    ]  # fmt: skip
+    others = list(dict.fromkeys(task for m in sweep.of("counted", "unfinished") for task in m.run.tasks[1:]))
+    curves += [accuracy_curve(charts, task, f"accuracy-{i}", f"Accuracy on {task}") for i, task in enumerate(others)]
+    compared = [
+        forest(charts, "forest-accuracy", "final accuracy", "Final accuracy: difference", "fraction right"),
+        forest(charts, "forest-length", "final length", "Final response length: difference", "tokens"),
+        length_against_accuracy(charts),
+        policy_gap(charts),
+    ]
+    return {"compared": [p for p in compared if p], "curves": [p for p in curves if p]}
+
+
+def accuracy_curve(charts: Charts, task: str | None, slug: str, title: str) -> Panel | None:
+    caption = "On problems never trained on."
+    return curve(charts, slug, title, caption, f"eval/{task}/accuracy", "fraction right", marks=True)
+
+
+def curve(
+    charts: Charts, slug: str, title: str, caption: str, metric: str, unit: str, scale: Any = "linear", *,
+    marks: bool = False,
+) -> Panel | None:  # fmt: skip
+    """An arm's mean over its finished runs in a band from the lowest to the highest; unfinished runs one by one."""
+    done, unfinished = (series(charts, standing, metric) for standing in ("counted", "unfinished"))
+    if scale == "log":
+        done, unfinished = done[done["value"] > 0], unfinished[unfinished["value"] > 0]
+    if done.empty and unfinished.empty:
+        return None
+    grouped = done.groupby(["arm", "step"], sort=False)["value"]
+    means = grouped.agg(mean="mean", low="min", high="max", runs="count").reset_index()
+    means, unfinished = shorten(thin(means)), shorten(thin(unfinished))
+    y_scale = alt.Scale(type=scale, **SCALES[scale])
+    ticks = decades(means, unfinished) if scale == "log" else None
+    y = alt.Y("mean:Q", title=unit, scale=y_scale, axis=alt.Axis(values=ticks) if ticks else alt.Axis(tickCount=TICKS))
+    base = charts.chart(means).encode(x=x_of_steps(), y=y, color=charts.colour)
+    layers = [
+        base.mark_area(opacity=0.16).encode(y=alt.Y("low:Q", title=unit, scale=y_scale), y2="high:Q"),
+        base.mark_line(strokeWidth=2.2, point=alt.OverlayMarkDef(size=26) if marks else False, clip=True).encode(
+            strokeDash=charts.dash
+        ),
+    ]
+    if len(unfinished):
+        lines = charts.chart(unfinished).encode(x=x_of_steps(), y=alt.Y("value:Q", title=unit), color=charts.colour)
+        layers.append(lines.mark_line(strokeWidth=1.2, strokeDash=[3, 3], opacity=0.8).encode(detail="run:N"))
+        ends = unfinished.sort_values("step").groupby("run", as_index=False).tail(1)
+        ends = charts.chart(ends).encode(
+            x=x_of_steps(), y=alt.Y("value:Q", title=unit), color=charts.colour,
+            tooltip=[alt.Tooltip("run:N"), alt.Tooltip("step:Q", title="stopped at"), alt.Tooltip("value:Q")],
+        )  # fmt: skip
+        layers.append(ends.mark_point(shape="cross", angle=45, size=50, filled=True))
+    return charts.panel(slug, title, caption, layers, hover(base, means))
+
+
+def hover(base: Any, means: pd.DataFrame) -> Any:
+    pointed = nearest(["step", "arm"])
+    shown = [("arm:N", "", None), ("step:Q", "step", None), ("mean:Q", "mean", ".4g"), ("low:Q", "lowest", ".4g"),
+             ("high:Q", "highest", ".4g"), ("runs:Q", "runs", None)]  # fmt: skip
+    tooltip = [alt.Tooltip(f, title=title or "arm", **({"format": form} if form else {})) for f, title, form in shown]
+    opacity = alt.when(pointed).then(alt.value(1.0)).otherwise(alt.value(0.0))
+    return base.mark_point(size=60, filled=True).encode(opacity=opacity, tooltip=tooltip).add_params(pointed)
+
+
+def series(charts: Charts, standing: str, metric: str) -> pd.DataFrame:
+    """`arm`, `run`, `step`, `value` of the runs that measured the metric."""
+    records = charts.records
+    if metric not in records:
+        return pd.DataFrame({"arm": [], "run": [], "step": [], "value": []})
+    kept = records.loc[(records["standing"] == standing) & records[metric].notna(), ["arm", "run", "step", metric]]
+    return kept.rename(columns={metric: "value"}).astype({"value": float})
+
+
+def decades(means: pd.DataFrame, unfinished: pd.DataFrame) -> list[float] | None:
+    """Ticks at powers of ten, where the values span enough of them."""
+    values = pd.concat([means["low"], means["high"], unfinished["value"]])
+    lowest, highest = math.floor(math.log10(values.min())), math.ceil(math.log10(values.max()))
+    return [10.0**power for power in range(lowest, highest + 1)] if highest - lowest > 1 else None
+
+
+def thin(data: pd.DataFrame) -> pd.DataFrame:
+    """Every k-th of the steps, the last among them."""
+    steps = sorted(data["step"].unique(), reverse=True)
+    every = -(-len(steps) // POINTS)
+    return data[data["step"].isin(steps[::every])] if every > 1 else data
+
+
+def shorten(data: pd.DataFrame) -> pd.DataFrame:
+    """Five digits are more than a screen shows, and a third of the page's size."""
+    numbers = data.select_dtypes("float")
+    return data.assign(**{str(name): numbers[name].map(lambda value: float(f"{value:.5g}")) for name in numbers})
+
+
+def forest(charts: Charts, slug: str, metric: str, title: str, unit: str) -> Panel | None:
+    """The paired difference of each arm from its baseline with its interval; the names stand above the bars."""
+    rows = [charts.sweep.row(metric, arm) for arm in charts.sweep.arms]
+    kept = [row for row in rows if pd.notna(row.get("difference"))]
+    if not kept:
+        return None
+    digits = 3 if "accuracy" in metric else 1
+    names = ("arm", "difference", "difference_low", "difference_high", "pairs", "p_holm", "baseline")
+    data = pd.DataFrame([{name: row[name] for name in names} for row in kept])
+    data["told"] = [told(row, digits) for row in kept]
+    roomy = max(len(str(label)) for label in data["arm"]) <= LONG_LABEL
+    plain = charts.chart(data).encode(y=alt.Y("arm:N", sort=None, axis=None))
+    base = plain.encode(color=charts.colour)
+    x = alt.X("difference:Q", title=unit, axis=alt.Axis(tickCount=TICKS, grid=False), scale=alt.Scale(padding=14))
+    tooltip = [alt.Tooltip("arm:N"), alt.Tooltip("baseline:N", title="minus"),
+               alt.Tooltip("told:N", title="difference"), alt.Tooltip("pairs:Q", title="pairs of runs"),
+               alt.Tooltip("p_holm:Q", title="p (Holm)", format=".3g")]  # fmt: skip
+    label = plain.mark_text(align="left", dy=-13, fontSize=12, fontWeight=500).encode(x=alt.value(0), text="arm:N")
+    numbers = plain.mark_text(align="right", dy=-13 if roomy else 14, fontSize=11.5)
+    numbers = numbers.encode(x=alt.value("width"), text="told:N")
+    zero = plain.mark_tick(color=GREY, thickness=1.5, size=14).encode(x=alt.XDatum(0, type="quantitative"))
+    layers = [
+        zero,
+        base.mark_rule(strokeWidth=2.4).encode(x=alt.X("difference_low:Q"), x2="difference_high:Q"),
+        base.mark_point(size=80, filled=True, opacity=1).encode(x=x, shape=charts.shape, tooltip=tooltip),
+        label,
+        numbers,
+    ]
+    caption = f"Minus {named_baseline(charts.sweep)}, paired by seed: mean and 95 % interval (Student's t)."
+    height = (ROW if roomy else ROW + 14) * len(kept)
+    return charts.panel(slug, title, caption, layers, None, height)
+
+
+def told(row: Mapping[str, Any], digits: int) -> str:
+    mean = f"{row['difference']:+.{digits}f}"
+    if pd.isna(row.get("difference_low")):
+        return mean.replace("-", "−")
+    low, high = row["difference_low"], row["difference_high"]
+    return f"{mean} [{low:+.{digits}f}, {high:+.{digits}f}]".replace("-", "−")
+
+
+def named_baseline(sweep: Sweep) -> str:
+    """`grpo`, or that each arm has its own."""
+    own = {arm.label for arm in sweep.baselines.values()}
+    return sweep.baseline if len(own) == 1 else f"{sweep.baseline} in the same setting"
+
+
+def numbers_of(sweep: Sweep) -> pd.DataFrame:
+    """The headline numbers of the counted runs."""
+    rows = [{"arm": m.arm.label, "objective": m.arm.objective, "run": m.name, "seed": m.seed, **m.numbers}
+            for m in sweep.of("counted") if m.arm]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def length_against_accuracy(charts: Charts) -> Panel | None:
+    names = {"final length": "length", "final accuracy": "accuracy"}
+    caption = "Where each run ends (small), and each arm's mean."
+    return scatter(charts, "length-accuracy", "Length against accuracy", caption, numbers_of(charts.sweep), names,
+                   ("tokens, mean of the last ten steps", "final accuracy"))  # fmt: skip
+
+
+def policy_gap(charts: Charts) -> Panel | None:
+    """How the gain depends on the gap that training began with; None where all runs began with one gap."""
+    runs = [m.run for m in charts.sweep.of("counted")]
+    if len({(part(run, "student"), part(run, "teacher")) for run in runs}) < 2:
+        return None
+    data = numbers_of(charts.sweep)
+    data = data.assign(gained=data["final accuracy"] - data["base accuracy"])
+    caption = "What training gained, against the reverse KL of the first step. Lines join an objective's means."
+    names = {"first reverse KL": "gap", "gained": "gained"}
+    titles = ("reverse KL at step 1, nats a token", "final less base accuracy")
+    return scatter(charts, "policy-gap", "Policy gap", caption, data, names, titles, joined=True)
+
+
+def part(run: RunFiles, section: str) -> str:
+    return str((run.config.get(section) or {}).get("path"))
+
+
+def scatter(
+    charts: Charts, slug: str, title: str, caption: str, data: pd.DataFrame, names: Mapping[str, str],
+    titles: Sequence[str], *, joined: bool = False,
+) -> Panel | None:  # fmt: skip
+    """Runs small, arm means large; `names` are the columns of x and y and what the chart calls them."""
+    if data.empty or not set(names) <= set(data):
+        return None
+    x_name, y_name = names.values()
+    data = shorten(data[["arm", "objective", "run", "seed", *names]].rename(columns=dict(names)).dropna())
+    if data.empty:
+        return None
+    means = shorten(data.groupby(["arm", "objective"], as_index=False, sort=False)[[x_name, y_name]].mean())
+    x = alt.X(f"{x_name}:Q", title=titles[0], scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=TICKS))
+    y = alt.Y(f"{y_name}:Q", title=titles[1], scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=TICKS))
+    shown = [alt.Tooltip(f"{name}:Q", format=".4g") for name in (x_name, y_name)]
+    runs, centres = (charts.chart(d).encode(x=x, y=y, color=charts.colour, shape=charts.shape) for d in (data, means))
+    layers = [
+        runs.mark_point(filled=True, size=34, opacity=0.5).encode(tooltip=["arm:N", "seed:Q", *shown]),
+        centres.mark_point(filled=True, size=150, opacity=1).encode(tooltip=["arm:N", *shown]),
+    ]
+    if joined:
+        line = charts.chart(means).encode(x=x, y=y, detail="objective:N", order=f"{x_name}:Q")
+        layers.insert(0, line.mark_line(strokeWidth=1.4, color=GREY))
+    return charts.panel(slug, title, caption, layers, None)

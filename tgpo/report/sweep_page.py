@@ -1,0 +1,201 @@
+"""One page for a set of runs, with its tables, figures and frames beside it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+import yaml
+
+from tgpo.report.arms import Arm
+from tgpo.report.figures import Panel
+from tgpo.report.frames import records_frame, write_frames
+from tgpo.report.manifest import dirty, launch_commands, manifest
+from tgpo.report.page import render_page, run_command, who_learns
+from tgpo.report.sweep import Member, Sweep
+from tgpo.report.sweep_figures import named_baseline, styles, sweep_panels
+from tgpo.rundir import write_whole
+
+NONE = "–"
+# what the second table shows, and how
+OTHERS = {
+    "lowest accuracy": ".3f", "final length": ".1f", "truncated": ".3f", "reverse KL": ".2f", "gradient norm": ".2f",
+    "gradient variance": "3 digits",
+}  # fmt: skip
+
+
+def write_page(sweep: Sweep, folder: Path, options: Sequence[str]) -> Path:
+    """`report.html`, `table.md`, the frames and an SVG a figure; `options` are those of the report's own command."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records = records_frame(sweep)
+    panels = sweep_panels(sweep, records)
+    for panel in [panel for section in panels.values() for panel in section]:
+        write_whole(folder / f"{panel.slug}.svg", panel.svg())
+    write_frames(sweep, records, folder)
+    write_whole(folder / "table.md", markdown(sweep))
+    write_whole(folder / "report.html", render(sweep, panels, folder, options))
+    return folder / "report.html"
+
+
+def render(sweep: Sweep, panels: dict[str, list[Panel]], folder: Path, options: Sequence[str] = ()) -> str:
+    looks = styles(sweep.arms)
+    runs = [m.run for m in sweep.members]
+    compared, curves = ([panel.shown() for panel in panels[section]] for section in ("compared", "curves"))
+    return render_page(
+        "sweep.html.jinja",
+        panels=[*compared, *curves],
+        title=sweep.name,
+        subtitle=subtitle(sweep),
+        headline=headline(sweep),
+        keys=[{"arm": arm, "colour": s.colour, "dash": " ".join(map(str, s.dash))} for arm, s in looks.items()],
+        colours={arm: style.colour for arm, style in looks.items()},
+        compared=compared,
+        curves=curves,
+        comparison=split(comparison(sweep)),
+        others=split(others(sweep)),
+        explained=explained(sweep),
+        unfinished=[{"name": m.name, "state": m.state, "step": m.run.status.get("step", NONE), "reason": m.reason}
+                    for m in sweep.of("unfinished")],
+        notes=sweep.notes,
+        commands=[*launch_commands(runs), report_command(sweep, options)],
+        runs=[run_row(member, folder) for member in sweep.members],
+        provenance=yaml.safe_dump(
+            {**manifest(runs), "uncommitted changes in": len(dirty(runs))}, sort_keys=False, allow_unicode=True
+        ),
+    )  # fmt: skip
+
+
+def split(table: pd.DataFrame) -> dict[str, Any]:
+    return {"columns": list(table.columns), "data": table.to_numpy().tolist()}
+
+
+def subtitle(sweep: Sweep) -> str:
+    who = sorted({who_learns(m.run.config) for m in sweep.members if m.arm})
+    learners = who[0] if len(who) == 1 else f"{len(who)} pairs of student and teacher"
+    return f"{learners} on {sweep.task}" if sweep.task else learners
+
+
+def headline(sweep: Sweep) -> list[dict[str, str]]:
+    counted, found = sweep.of("counted"), len(sweep.members)
+    seeds = len({m.seed for m in counted})
+    cards = [
+        {"label": "runs that count", "value": str(len(counted)), "note": f"of {found} found"},
+        {"label": "arms", "value": str(len(sweep.arms)), "note": f"{seeds} seed{'s' * (seeds != 1)}"},
+    ]
+    rows = [row for arm in sweep.arms if pd.notna((row := sweep.row("final accuracy", arm)).get("mean"))]
+    if rows:
+        best = max(rows, key=lambda row: row["mean"])
+        cards.append({"label": "highest final accuracy", "value": f"{best['mean']:.3f}", "note": best["arm"]})
+        bases = [row["mean"] for arm in sweep.arms if "mean" in (row := sweep.row("base accuracy", arm))]
+        same = max(bases) - min(bases) < 5e-4
+        span = f"{min(bases):.3f}" if same else f"{min(bases):.3f} to {max(bases):.3f}"
+        cards.append({"label": "before training", "value": span, "note": "base accuracy"})
+    return cards
+
+
+def comparison(sweep: Sweep) -> pd.DataFrame:
+    """Final accuracy, an arm a row; of further tasks too."""
+    metrics = [m for m in dict.fromkeys(sweep.statistics.get("metric", [])) if str(m).startswith("final accuracy")]
+    rows = []
+    for arm in sweep.arms:
+        started = [m for m in sweep.arm_members(arm) if m.standing in ("counted", "unfinished")]
+        row: dict[str, str] = {
+            "arm": arm.label,
+            "runs": f"{sum(m.standing == 'counted' for m in started)} of {len(started)}",
+            "before": number(sweep.row("base accuracy", arm), "mean", ".3f"),
+        }
+        for metric in metrics:
+            found, extra = sweep.row(metric, arm), metric.removeprefix("final accuracy")
+            row |= {
+                f"final accuracy{extra}": cell(found, "mean", ".3f"),
+                f"IQM{extra}": cell(found, "iqm", ".3f"),
+                f"minus {named_baseline(sweep)}{extra}": cell(found, "difference", "+.3f"),
+                f"p (Holm){extra}": p_value(found.get("p_holm")),
+                f"P(better){extra}": cell(found, "probability", ".2f"),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows if len(sweep.statistics) else [])
+
+
+def others(sweep: Sweep) -> pd.DataFrame:
+    shown = {m: f for m, f in OTHERS.items() if m in set(sweep.statistics.get("metric", []))}
+    rows = [{"arm": arm.label, **{m: cell(sweep.row(m, arm), "mean", f) for m, f in shown.items()}}
+            for arm in sweep.arms]  # fmt: skip
+    return pd.DataFrame(rows if shown else [])
+
+
+def cell(row: dict[str, Any], name: str, form: str) -> str:
+    """`0.930 [0.917, 0.943]`; the mean alone where it has no interval."""
+    if pd.isna(row.get(name)):
+        return NONE
+    mean, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    interval = "" if pd.isna(low) else f" [{shown(low, form)}, {shown(high, form)}]"
+    return shown(mean, form) + interval
+
+
+def number(row: dict[str, Any], name: str, form: str) -> str:
+    return NONE if pd.isna(row.get(name)) else shown(row[name], form)
+
+
+def shown(value: Any, form: str) -> str:
+    """With a minus sign as wide as its plus; `3 digits` is for what spans orders of magnitude: 2,090 and 2.64."""
+    text = f"{float(f'{value:.3g}'):,.12g}" if form == "3 digits" else f"{value:{form}}"
+    return text.replace("-", "−")
+
+
+def p_value(p: float | None) -> str:
+    if p is None or pd.isna(p):
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def explained(sweep: Sweep) -> str:
+    """How to read the table, and what its number of runs cannot show."""
+    text = (
+        "Means and interquartile means (IQM) over seeds with 95 % intervals. Differences are paired by seed; their "
+        "p-values are of Student's paired t test, adjusted by Holm for all arms of the table. P(better) is the "
+        "probability that a run of the arm ends above one of the baseline, with its bootstrap interval."
+    )
+    pairs = [row["pairs"] for arm in sweep.arms if pd.notna((row := sweep.row("final accuracy", arm)).get("pairs"))]
+    if pairs and min(pairs) < 10:
+        n = int(min(pairs))
+        text += (
+            f" With {n} pair{'s' * (n != 1)} an exact sign-flip test cannot go below p = {2 / 2**n:.2g}: the p-values "
+            "here rest on differences that are roughly normal."
+        )
+    return text
+
+
+def report_command(sweep: Sweep, options: Sequence[str]) -> str:
+    return shlex.join(["python", "-m", "tgpo.report", *map(str, sweep.directories), *options])
+
+
+def run_row(member: Member, folder: Path) -> dict[str, Any]:
+    page, arm = member.run.path / "report" / "report.html", member.arm
+    accuracy = member.numbers["final accuracy"]
+    return {
+        "name": member.name,
+        "link": quote(os.path.relpath(page, folder)) if page.is_file() else None,
+        "arm": arm.label if arm else NONE,
+        "seed": NONE if member.seed is None else member.seed,
+        "state": member.state if member.standing in ("counted", "unfinished") else f"{member.state}, not counted",
+        "accuracy": NONE if pd.isna(accuracy) else f"{accuracy:.3f}",
+        "command": run_command(member.run),
+    }
+
+
+def markdown(sweep: Sweep) -> str:
+    """The page's two tables, its list of unfinished runs and its notes."""
+    code: Callable[[Arm], str] = lambda arm: f"`{arm.label}`"  # noqa: E731
+    parts = []
+    for table in (comparison(sweep), others(sweep)):
+        if len(table):
+            table = table.assign(arm=[code(arm) for arm in sweep.arms])
+            parts.append(table.to_markdown(index=False, disable_numparse=True))
+    parts += [f"{m.name}: {m.state}, step {m.run.status.get('step', NONE)}, {m.reason}" for m in sweep.of("unfinished")]
+    return "\n\n".join([*parts, *map(str, sweep.notes)]) + "\n"
