@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tgpo import checkpoint
-from tgpo.config import Request
+from tgpo.config import Request, RunOptions
 from tgpo.demonstrate import demonstrate
 from tgpo.engine import Engine, EngineOptions
 from tgpo.interrupt import Interrupt
@@ -76,15 +76,8 @@ def demonstrations(request: Request, directory: Path) -> Demonstrations | None:
 
 def build(request: Request, from_checkpoint: Path | None, demonstrations: Demonstrations | None = None) -> Parts:
     """Loads the models and joins the parts. Nothing is loaded twice."""
-    options = request.options
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.train.threads or DEFAULT_THREADS)
-    train, rollout = options.train, options.rollout
-    device = pick_device(train.device)
-    # on CUDA it would cost speed and still not hold across attention kernels
-    torch.use_deterministic_algorithms(device.type == "cpu")
-    if device.type == "cpu":
-        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    options, train, rollout = request.options, request.options.train, request.options.rollout
+    device = prepare(options)
     student_path = str(from_checkpoint / "model") if from_checkpoint else options.student.path
     tokenizer = load_tokenizer(student_path)
     model = load_model(student_path, "float32", device)
@@ -113,6 +106,18 @@ def build(request: Request, from_checkpoint: Path | None, demonstrations: Demons
         done = checkpoint.restore(from_checkpoint, policy, trainer.optimizer, trainer.objective)
     sampler.sync(done)
     return Parts(request, tokenizer, sampler, trainer, done)
+
+
+def prepare(options: RunOptions) -> torch.device:
+    """Seeds torch and makes it deterministic where that can be had; returns the device to work on."""
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.train.threads or DEFAULT_THREADS)
+    device = pick_device(options.train.device)
+    # on CUDA it would cost speed and still not hold across attention kernels
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    if device.type == "cpu":
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    return device
 
 
 def load_rollout(
