@@ -53,7 +53,9 @@ def test_golden():
     for i in range(len(P)):
         expected = by_hand(P[i], Q[i])
         assert expected.keys() == found.keys()
-        assert {name: found[name][i].item() for name in found} == pytest.approx(expected, rel=1e-12)
+        for name, value in expected.items():
+            # overlaps are counted in float32
+            assert found[name][i].item() == pytest.approx(value, rel=1e-7 if "overlap" in name else 1e-12), name
     # a few by head: the student's mass of the teacher's two best, and overlaps of 0 and 2 of 3
     assert found["student_coverage@2"][0].item() == pytest.approx(0.2 + 0.1)
     assert found["overlap@1"].tolist() == [0.0, 0.0]
@@ -84,11 +86,3 @@ def test_a_token_the_student_never_gives():
     assert found["reverse_kl"].item() == pytest.approx(math.log(2))
     assert found["student_entropy"].item() == pytest.approx(math.log(2))
     assert found["forward_kl"].item() == math.inf
-
-
-def test_k1_is_unbiased_for_the_exact_reverse_kl():
-    """Its expectation over the student's token, summed over all tokens."""
-    found = rows(P, Q)["reverse_kl"]
-    for i in range(len(P)):
-        expected = math.fsum(p * (math.log(p) - math.log(q)) for p, q in zip(P[i], Q[i], strict=True))
-        assert found[i].item() == pytest.approx(expected, rel=1e-12)

@@ -29,7 +29,9 @@ class DivergenceOptions(Options):
         return sorted(set(ks))
 
 
-def check_options(own: dict[str, Any]) -> DivergenceOptions:
+def check_options(own: Any) -> DivergenceOptions:
+    if not isinstance(own, dict):
+        raise RequestError(f"divergence={own}: it is a section; give its options, as divergence.prompts=64")
     try:
         return DivergenceOptions.model_validate(own)
     except ValidationError as error:
