@@ -43,7 +43,7 @@ def test_a_ratio_of_sums_against_all_resamples(prompts):
 
 
 def test_percentiles_against_all_resamples(prompts):
-    count_P, prompt_N, values_N = prompts
+    _, prompt_N, values_N = prompts
     tokens = [values_N[prompt_N == p] for p in range(6)]
     draws = list(product(range(6), repeat=6))[::7]  # every seventh: each holds the same shares of each prompt
     every = np.array([
