@@ -98,9 +98,17 @@ def test_against_a_naive_forward_pass(responses, student_model, teacher_model):
             for who, x in (("student", p), ("teacher", q)):
                 kind, name = (ends, "at_end") if last else (before, "before_end")
                 kind[f"{who}_eos_{name}"].append(math.exp(x[EOS]))
-    found = means(scored(responses, student_model, teacher_model))
+    counted = scored(responses, student_model, teacher_model)
+    found = means(counted)
     for name, values in (tokens | ends | before).items():
         assert found[name] == pytest.approx(np.mean(values), rel=2e-4, abs=2e-6), name
+    # and each token is its own prompt's
+    prompt_N = np.repeat(responses.prompt_B, responses.length_B)
+    sums_P, tokens_P = counted.ratios["reverse_kl_k1"]
+    np.testing.assert_allclose(sums_P, np.bincount(prompt_N, tokens["reverse_kl_k1"]), rtol=2e-4)
+    assert tokens_P.tolist() == np.bincount(prompt_N).tolist()
+    pooled = counted.pooled["log_ratio"]
+    np.testing.assert_allclose(np.bincount(pooled.prompt_N, pooled.values_N), sums_P, rtol=1e-5)
     assert len(ends["student_eos_at_end"]) == responses.ended_B.sum()
 
 
@@ -118,8 +126,12 @@ def test_they_are_the_numbers_of_a_run(responses, student_model, teacher_model):
 
 
 @pytest.mark.parametrize(("max_logits", "max_tokens"), [(101 * 7, 10_000), (2**24, 150), (101, 1)])
-def test_neither_chunks_nor_parts_change_anything(responses, student_model, teacher_model, max_logits, max_tokens):
-    whole = scored(responses, student_model, teacher_model)
+def test_neither_chunks_nor_parts_change_anything(
+    responses, student_model, teacher_model, max_logits, max_tokens, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("tgpo.divergence.measure.PARTS", 1)  # all in one forward pass
+        whole = scored(responses, student_model, teacher_model)
     same(scored(responses, student_model, teacher_model, max_logits, max_tokens), whole, **ROUNDING)
 
 
