@@ -185,7 +185,7 @@ def composed(name: str, overrides: list[str]) -> dict[str, Any]:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             return to_container(compose(name, [*overrides, "output_dir=none"]))
     except (HydraException, OmegaConfBaseException) as error:
-        raise RequestError(explain(error)) from error
+        raise RequestError(explain(error, name)) from error
 
 
 def remove_if_empty(directory: Path) -> None:
@@ -196,8 +196,8 @@ def remove_if_empty(directory: Path) -> None:
         path.rmdir()
 
 
-def explain(error: Exception) -> str:
-    """Hydra's message in one line, with the nearest name that exists."""
+def explain(error: Exception, name: str = "config") -> str:
+    """Hydra's message in one line, with the nearest name that exists in `conf/NAME.yaml`."""
     text = str(error)
     if isinstance(error, OverrideParseException):
         return f"'{error.override}' is not of the form key=value"
@@ -207,7 +207,7 @@ def explain(error: Exception) -> str:
         group, _, choice = found[1].rpartition("/")
         return f"{group}={choice}: no such choice{did_you_mean(choice, choices(group))}"
     if found := re.search(r"Could not override '([^']+)'", text):
-        return f"'{found[1]}' is not an option{did_you_mean(found[1], known_names())}"
+        return f"'{found[1]}' is not an option{did_you_mean(found[1], known_names(name))}"
     return " ".join(text.split())
 
 
@@ -215,11 +215,11 @@ def choices(group: str) -> list[str]:
     return [path.stem for path in (CONF / group).glob("*.yaml")]
 
 
-def known_names() -> list[str]:
-    """Every group and key of the default configuration."""
+def known_names(name: str) -> list[str]:
+    """Every group and key of that configuration."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        config = OmegaConf.to_container(compose("config"))
+        config = OmegaConf.to_container(compose(name))
     return [path.name for path in CONF.iterdir() if path.is_dir()] + key_names(config)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from transformers import PreTrainedModel
 
 from tgpo import checkpoint, distributed
-from tgpo.config import Request
+from tgpo.config import Request, RunOptions
 from tgpo.demonstrate import demonstrate
 from tgpo.engine import Engine, EngineOptions
 from tgpo.interrupt import Interrupt
@@ -84,27 +85,16 @@ def demonstrations(request: Request, directory: Path) -> Demonstrations | None:
 
 def build(request: Request, from_checkpoint: Path | None, demonstrations: Demonstrations | None = None) -> Parts:
     """Loads the models and joins the parts. Nothing is loaded twice."""
-    options = request.options
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.train.threads or DEFAULT_THREADS)
-    train, rollout = options.train, options.rollout
-    device = pick_device(train.device)
-    # on CUDA it would cost speed and still not hold across attention kernels
-    torch.use_deterministic_algorithms(device.type == "cpu")
-    if device.type == "cpu":
-        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-    student = options.student
+    options, train, rollout = request.options, request.options.train, request.options.rollout
+    device = prepare(options)
     # adapters are put back beside the weights they were trained on
-    trained = from_checkpoint if not options.lora.rank else None
-    student_path = str(trained / "model") if trained else resolve(student.path, student.revision)
-    # a checkpoint's tokenizer has the template already
-    tokenizer = load_tokenizer(student_path, chat_template=None if trained else student.chat_template)
-    model = load_model(student_path, master(train.dtype), device, replaced=student.config)
+    student = load_student(options, device, from_checkpoint if not options.lora.rank else None)
+    model, tokenizer = student.model, student.tokenizer
     if options.lora.rank:
         add_adapters(model, options.lora)
     policy = Policy(model, len(tokenizer), train.max_logits, train.dtype, train.gradient_checkpointing)
-    ends, longest = eos_ids(model, tokenizer, student.end_tokens), longest_sequence(request, tokenizer)
-    sampler = load_rollout(request, student_path, model, tokenizer, ends, longest)
+    longest = longest_sequence(request, tokenizer)
+    sampler = load_rollout(request, student, longest)
     teacher = load_teacher(request, device, len(tokenizer), longest) if options.teacher.path is not None else None
     if distributed.size() > 1:
         shard(policy, train.dtype)
@@ -120,7 +110,7 @@ def build(request: Request, from_checkpoint: Path | None, demonstrations: Demons
         updates_per_batch=train.updates_per_batch,
         max_tokens=train.max_tokens_per_micro_batch,
         max_states=train.max_logits,
-        eos_ids=ends,
+        eos_ids=student.ends,
     )
     engine = Engine(request.task, sampler, policy, teacher, demonstrations, tokenizer, engine_options)
     trainer = Trainer(policy, request.objective, engine, train, options.metrics, options.seed)
@@ -131,11 +121,40 @@ def build(request: Request, from_checkpoint: Path | None, demonstrations: Demons
     return Parts(request, tokenizer, sampler, trainer, done)
 
 
-def load_rollout(
-    request: Request, path: str, model: Any, tokenizer: Any, ends: tuple[int, ...], longest: int
-) -> RolloutEngine:
+def prepare(options: RunOptions) -> torch.device:
+    """Seeds torch and makes it deterministic where that can be had; returns the device to work on."""
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.train.threads or DEFAULT_THREADS)
+    device = pick_device(options.train.device)
+    # on CUDA it would cost speed and still not hold across attention kernels
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    if device.type == "cpu":
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    return device
+
+
+class Student(NamedTuple):
+    """A model as `path` has it, its tokenizer, and the tokens that end a response."""
+
+    path: str
+    model: PreTrainedModel
+    tokenizer: Any
+    ends: tuple[int, ...]
+
+
+def load_student(options: RunOptions, device: torch.device, trained: Path | None = None) -> Student:
+    """The student, or what became of it by the checkpoint `trained`, whose tokenizer has the template already."""
+    student = options.student
+    path = str(trained / "model") if trained else resolve(student.path, student.revision)
+    tokenizer = load_tokenizer(path, chat_template=None if trained else student.chat_template)
+    model = load_model(path, master(options.train.dtype), device, replaced=student.config)
+    return Student(path, model, tokenizer, eos_ids(model, tokenizer, student.end_tokens))
+
+
+def load_rollout(request: Request, student: Student, longest: int) -> RolloutEngine:
     """`rollout.backend=hf` is `tgpo/rollout/hf.py`, imported only when asked for."""
     options, dtype = request.options, request.options.train.dtype
+    path, model, tokenizer, ends = student
     if options.rollout.backend == "hf":
         from tgpo.rollout import hf
 

@@ -118,17 +118,9 @@ def recipe_of(plan: Plan, exam: Exam) -> dict[str, Any]:
 
 def load_sampler(plan: Plan) -> Any:
     """The rollout engine of a run, with the checkpoint's weights."""
-    import torch
-
-    from tgpo.models import eos_ids, load_model, master, pick_device, resolve
-    from tgpo.run import DEFAULT_THREADS, load_rollout
+    from tgpo.run import load_rollout, load_student, prepare
 
     options = plan.request.options
-    torch.set_num_threads(options.train.threads or DEFAULT_THREADS)
-    student, dtype = options.student, options.train.dtype
-    path = resolve(student.path, student.revision)
-    model = load_model(path, master(dtype), pick_device(options.train.device), replaced=student.config)
-    ends = eos_ids(model, plan.tokenizer, student.end_tokens)
-    sampler = load_rollout(plan.request, path, model, plan.tokenizer, ends, plan.longest)
+    sampler = load_rollout(plan.request, load_student(options, prepare(options)), plan.longest)
     sampler.sync(0)
     return sampler

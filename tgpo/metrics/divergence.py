@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from tgpo.types import TeacherSignal
@@ -17,17 +16,25 @@ def divergence_metrics(
     - `divergence/teacher_perplexity`: `exp` of the mean of `-log pi_T(a_t)`
     - `divergence/mismatch`: fraction of tokens that are not the teacher's argmax
     """
-    assert teacher.sampled_logprobs_BT is not None
     total = mask_BT.sum()
-    teacher_mean = (teacher.sampled_logprobs_BT * mask_BT).sum() / total
-    metrics = {
-        "divergence/reverse_kl_k1": ((sampler_logprobs_BT * mask_BT).sum() / total - teacher_mean).item(),
-        "divergence/teacher_perplexity": torch.exp(-teacher_mean).item(),
+    means = {
+        name: (values_BT * mask_BT).sum() / total
+        for name, values_BT in sampled_token_values(response_BT, sampler_logprobs_BT, teacher).items()
+    }
+    means["teacher_perplexity"] = means.pop("teacher_surprise").exp()
+    return {f"divergence/{name}": mean.item() for name, mean in means.items()}
+
+
+def sampled_token_values(response_BT: Tensor, logprobs_BT: Tensor, teacher: TeacherSignal) -> dict[str, Tensor]:
+    """What the means are of, token by token; `mismatch` where the teacher named its first choice."""
+    assert teacher.sampled_logprobs_BT is not None
+    values = {
+        "reverse_kl_k1": logprobs_BT - teacher.sampled_logprobs_BT,
+        "teacher_surprise": -teacher.sampled_logprobs_BT,
     }
     if teacher.topk_ids_BTK is not None:
-        differs_BT = teacher.topk_ids_BTK[..., 0] != response_BT
-        metrics["divergence/mismatch"] = ((differs_BT * mask_BT).sum() / total).item()
-    return metrics
+        values["mismatch"] = (teacher.topk_ids_BTK[..., 0] != response_BT).float()
+    return values
 
 
 def topk_overlap(student_ids_BTK: Tensor, teacher_ids_BTK: Tensor) -> Tensor:

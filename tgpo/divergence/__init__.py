@@ -1,0 +1,1 @@
+"""How far a student is from a teacher on the student's own rollouts, without training."""

@@ -1,0 +1,69 @@
+"""`python -m tgpo.divergence student=… teacher=… [key=value ...]`: the options of `run.py`, and `divergence.*`.
+
+Scores the student's own responses with the student and with the teacher: perplexity, KL both ways, agreement, density
+ratios, top-k coverage, lengths and EOS, with bootstrap intervals by prompt. Nothing is trained. Its options:
+conf/divergence.yaml. It prints a table and leaves table.md, divergence.json and divergence.svg.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tgpo.command import INTERRUPTED, fail, remove_if_empty, request_of
+from tgpo.divergence.options import check_engines, check_options
+from tgpo.errors import RequestError
+
+
+def main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
+    folder = None
+    try:
+        request, own = request_of("divergence", sys.argv[1:])
+        options = check_options(own)
+        check_engines(request)
+
+        from tgpo.preflight import check_models
+
+        check_models(request)
+
+        from rich.console import Console
+
+        from tgpo.divergence.measure import choose, measure
+        from tgpo.divergence.output import record, setting, show, write
+        from tgpo.divergence.progress import progress
+        from tgpo.divergence.quantities import findings
+
+        problems = choose(request, options)
+        folder = open_folder(Path(options.output_dir))
+        console = Console()
+        with progress(console) as tell:
+            counted = measure(request, options, problems, tell)
+        found, what = findings(counted, options, request.options.seed), setting(request, options, counted)
+        write(folder, what, found, counted, record(request, options, counted, found))
+        show(console, what, found)
+        print(f"table, figure and JSON  {folder}")
+    except RequestError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    finally:
+        if folder is not None:
+            remove_if_empty(folder)
+
+
+def open_folder(folder: Path) -> Path:
+    """Made before the work that it is for."""
+    if (folder / "divergence.json").exists():
+        raise RequestError(f"divergence.output_dir={folder} already holds a measurement; give another, or move it away")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"divergence.output_dir={folder}: {error.strerror}; give another folder") from error
+    return folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Student rollouts and the teacher's own responses, and what both models say of the student's tokens.
+
+Everything is summed up prompt by prompt as it comes; of single tokens, only the log-ratio is kept.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tgpo.config import Request
+from tgpo.demonstrate import in_parts
+from tgpo.divergence.bootstrap import Array, Pooled, Ratio
+from tgpo.divergence.options import DivergenceOptions
+from tgpo.divergence.rows import RowStatistics
+from tgpo.engine import derived_seed, pad
+from tgpo.errors import RequestError
+from tgpo.functional.batching import by_token_budget
+from tgpo.metrics.divergence import sampled_token_values
+from tgpo.models import eos_ids, load_tokenizer
+from tgpo.policy import Policy
+from tgpo.preflight import longest_sequence, problems_met
+from tgpo.rollout.base import RolloutEngine, Sampling
+from tgpo.rollout.hf import HFRollout
+from tgpo.run import load_rollout, load_student, load_teacher, prepare
+from tgpo.teachers.base import Teacher, check_signal
+from tgpo.teachers.hf import HFTeacher
+from tgpo.types import Problem, Rollout, TeacherQuery, TokenBatch
+
+PARTS = 20  # that the rollouts are scored in, at least, so that progress shows
+Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+
+@dataclass(frozen=True)
+class Counted:
+    """All that the report is made from."""
+
+    prompts: int
+    tokens: int
+    ratios: dict[str, Ratio]
+    pooled: dict[str, Pooled]
+
+
+@dataclass(frozen=True)
+class Responses:
+    """`prompt_B` is the index of each response's prompt."""
+
+    rollouts: Sequence[Rollout]
+    prompt_B: Array
+
+    @property
+    def length_B(self) -> Array:
+        return np.array([len(r.response_ids) for r in self.rollouts])
+
+    @property
+    def ended_B(self) -> Array:
+        return np.array([r.finish_reason == "eos" for r in self.rollouts])
+
+
+def measure(request: Request, options: DivergenceOptions, problems: Sequence[Problem], tell: Tell) -> Counted:
+    """Loads both models, samples from both, scores the student's tokens with both."""
+    run, train = request.options, request.options.train
+    device = prepare(run)
+    student = load_student(run, device)
+    tokenizer, ends, longest = student.tokenizer, student.ends, longest_sequence(request, student.tokenizer)
+    policy = Policy(student.model, len(tokenizer), train.max_logits, train.dtype)
+    sampler = load_rollout(request, student, longest)
+    sampler.sync(0)
+    students = respond(sampler, problems, request, options, "student", tell)
+    teacher = load_teacher(request, device, len(tokenizer), longest)
+    assert isinstance(teacher, HFTeacher) and run.teacher.path is not None
+    its_tokenizer = load_tokenizer(run.teacher.path, run.teacher.revision)
+    itself = HFRollout(teacher.model, its_tokenizer, eos_ids(teacher.model, its_tokenizer), train.dtype)
+    teachers = respond(itself, problems, request, options, "teacher", tell)
+    rows, pad_id = RowStatistics(options, ends), int(tokenizer.pad_token_id or 0)
+    budget = train.max_tokens_per_micro_batch
+    counted = score(students, len(problems), policy, teacher, rows, pad_id, budget, tell)
+    ratios, pooled = dict(counted.ratios), dict(counted.pooled)
+    for who, responses in {"student": students, "teacher": teachers}.items():
+        ratios |= length_ratios(who, responses, len(problems))
+        pooled[f"{who}/length"] = Pooled(responses.length_B, responses.prompt_B)
+    return Counted(counted.prompts, counted.tokens, ratios, pooled)
+
+
+def choose(request: Request, options: DivergenceOptions) -> list[Problem]:
+    """Each once; drawn by the seed where there are more than asked for."""
+    training = options.problems == "training"
+    found = problems_met(request) if training else request.task.eval_problems()
+    distinct = list({(problem.id, problem.prompt): problem for problem in found}.values())
+    if len(distinct) < 2:
+        raise RequestError(
+            f"divergence.problems={options.problems}: the task has {len(distinct)} of them; an interval by prompt "
+            "needs two or more"
+        )
+    drawn = random.Random(f"divergence/{request.options.seed}").sample(
+        range(len(distinct)), min(options.prompts, len(distinct))
+    )
+    return [distinct[i] for i in sorted(drawn)]
+
+
+def respond(
+    sampler: RolloutEngine,
+    problems: Sequence[Problem],
+    request: Request,
+    options: DivergenceOptions,
+    who: str,
+    tell: Tell,
+) -> Responses:
+    rollout, total = request.options.rollout, len(problems) * options.samples
+    seed = derived_seed(request.options.seed, f"divergence/{who}", 0)
+    sampling = Sampling(options.samples, rollout.temperature, rollout.max_response_length, seed)
+    found: list[Rollout] = []
+    tell(f"{who} responds", 0, total)
+    for part in in_parts(sampler, problems, sampling):
+        found += part
+        tell(f"{who} responds", len(found), total)
+    return Responses(found, np.arange(len(found)) // options.samples)
+
+
+def length_ratios(who: str, responses: Responses, prompts: int) -> dict[str, Ratio]:
+    """A response cut off at the cap counts with the tokens it has."""
+
+    def by_prompt(values_B: Array) -> Array:
+        return np.bincount(responses.prompt_B, weights=values_B, minlength=prompts)
+
+    length_B, ended_B = responses.length_B, responses.ended_B
+    count_P = by_prompt(np.ones(len(length_B)))
+    return {
+        f"{who}/length_mean": Ratio(by_prompt(length_B), count_P),
+        f"{who}/length_ended_mean": Ratio(by_prompt(length_B * ended_B), by_prompt(ended_B)),
+        f"{who}/ended_fraction": Ratio(by_prompt(ended_B), count_P),
+    }
+
+
+@torch.no_grad()
+def score(
+    responses: Responses,
+    prompts: int,
+    policy: Policy,
+    teacher: Teacher,
+    rows: RowStatistics,
+    pad_id: int,
+    max_tokens: int,
+    tell: Tell,
+) -> Counted:
+    """Sums over the student's tokens, prompt by prompt. Neither the batch nor its parts change them."""
+    tokens = pad(responses.rollouts, pad_id)
+    sums: dict[str, Array] = defaultdict(lambda: np.zeros(prompts))
+    log_ratios, of_prompts = [], []
+    done, total = 0, int(tokens.mask_BT.sum())
+    prompt_B, ended_B = torch.tensor(responses.prompt_B), torch.tensor(responses.ended_B)
+    widest = int(tokens.length_B.max())
+    for picked in by_token_budget(tokens.length_B, min(max_tokens, max(widest, int(tokens.length_B.sum()) // PARTS))):
+        part = tokens.select(picked)
+        real = part.mask_BT > 0
+        prompt_N = prompt_B[picked][:, None].expand_as(real)[real].numpy()
+        values = token_values(part.to(policy.device), policy, teacher, rows)
+        last_N = is_last(part.mask_BT, ended_B[picked])[real].double().numpy()
+        for name, values_N in weighted(values, last_N).items():
+            sums[name] += np.bincount(prompt_N, weights=values_N, minlength=prompts)
+        log_ratios.append(values["reverse_kl_k1"].astype(np.float32))
+        of_prompts.append(prompt_N)
+        done += len(prompt_N)
+        tell("both score the student's tokens", done, total)
+    pooled = Pooled(np.concatenate(log_ratios), np.concatenate(of_prompts))
+    return Counted(prompts, total, ratios_of(sums), {"log_ratio": pooled})
+
+
+def token_values(tokens: TokenBatch, policy: Policy, teacher: Teacher, rows: RowStatistics) -> dict[str, Array]:
+    """By name, float64 `[N]` over the real tokens, row by row."""
+    query = TeacherQuery(sampled=True, topk=1, full=True)
+    signal = teacher.score(tokens, query)
+    check_signal(signal, query, tokens, policy.vocabulary)
+    student, real = policy(tokens, signal, divergence=rows), tokens.mask_BT > 0
+    if not student.logprobs_BT[real].isfinite().all():
+        raise RequestError("some of the student's log-probabilities are not finite; check its weights and student.path")
+    values: dict[str, Tensor] = sampled_token_values(tokens.response_BT, student.logprobs_BT, signal)
+    values["student_surprise"] = -student.logprobs_BT
+    assert student.divergence_BT is not None
+    values |= dict(zip(rows.names, student.divergence_BT.unbind(-1), strict=True))
+    return {name: values_BT[real].double().cpu().numpy() for name, values_BT in values.items()}
+
+
+def is_last(mask_BT: Tensor, ended_B: Tensor) -> Tensor:
+    """Whether a token is the EOS that ends its response."""
+    columns_T = torch.arange(mask_BT.shape[1])
+    return (columns_T == mask_BT.sum(1)[:, None] - 1) & ended_B[:, None]
+
+
+def weighted(values: dict[str, Array], last_N: Array) -> dict[str, Array]:
+    """What is summed: each value, and the probability of EOS apart where the student ended and where it went on."""
+    found = {name: values_N for name, values_N in values.items() if not name.endswith("_eos")}
+    for who in ("student", "teacher"):
+        found[f"{who}_eos_at_end"] = values[f"{who}_eos"] * last_N
+        found[f"{who}_eos_before_end"] = values[f"{who}_eos"] * (1 - last_N)
+    return found | {"tokens": np.ones_like(last_N), "ends": last_N, "goes_on": 1 - last_N}
+
+
+def ratios_of(sums: dict[str, Array]) -> dict[str, Ratio]:
+    """Means over tokens; of EOS, over the positions of its kind."""
+    kinds = {"_eos_at_end": sums["ends"], "_eos_before_end": sums["goes_on"]}
+    ratios = {}
+    for name, sum_P in sums.items():
+        if name not in ("tokens", "ends", "goes_on"):
+            of = next((count_P for ending, count_P in kinds.items() if name.endswith(ending)), sums["tokens"])
+            ratios[name] = Ratio(sum_P, of)
+    return ratios
