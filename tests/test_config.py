@@ -32,7 +32,7 @@ def test_every_experiment_composes_and_checks(experiment):
     check(config)
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         params = compose("config", [f"experiment={experiment}"], return_hydra_config=True).hydra.sweeper.params
-    for name, values in params.items():
+    for name, values in (params or {}).items():
         if name == "seed":
             continue
         parsed = OverridesParser.create().parse_override(f"{name}={values}")

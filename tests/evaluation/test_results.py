@@ -145,5 +145,5 @@ def test_refused_before_a_model_loads(overrides, words):
 def test_a_tokenizer_without_a_chat_template(tmp_path):
     model = shutil.copytree(TINY_ROOT / "teacher", tmp_path / "model")
     (model / "chat_template.jinja").unlink()
-    with pytest.raises(RequestError, match="needs an EOS token and a chat template"):
+    with pytest.raises(RequestError, match=f"checkpoint={model}: its tokenizer needs a chat template"):
         ready(f"student.path={model}")

@@ -89,6 +89,7 @@ def test_the_report_of_a_sweep_is_in_the_group_of_its_runs(tmp_path, report, mon
     assert artifact.name == f"sweep-report-{run_id(tmp_path)}"
 
 
+@pytest.mark.slow
 def test_out_of_reach_it_logs_offline_under_an_id_of_its_own(tmp_path, monkeypatch, capsys):
     """A key, but a server that does not answer: a port of this machine nobody listens on."""
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")

@@ -9,6 +9,8 @@ from tests.report.made import METRICS, make_run, make_sweep
 from tgpo.errors import RequestError
 from tgpo.report.sweep import read_sweep, write_sweep_report
 
+pytestmark = pytest.mark.slow  # each writes a whole report
+
 
 def test_differences_are_paired_by_seed(tmp_path):
     sweep = read_sweep([make_sweep(tmp_path)])

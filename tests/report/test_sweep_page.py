@@ -13,6 +13,8 @@ from tgpo.report.sweep import read_sweep, write_sweep_report
 from tgpo.report.sweep_figures import DASHES, decades, styles, sweep_panels, thin
 from tgpo.report.sweep_page import p_value, shown
 
+pytestmark = pytest.mark.slow  # each writes a whole report
+
 SCRIPT = "</script><script>alert(1)</script>"
 
 

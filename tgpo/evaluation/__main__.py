@@ -56,7 +56,7 @@ def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
         raise RequestError(f"'evaluation.{unknown[0]}' is not an option{did_you_mean(unknown[0], SHORT)}")
     if own["checkpoint"] is None:
         raise RequestError("say what is evaluated: checkpoint=PATH")
-    if any(key.split(".")[0] == "student" for key in given):
+    if given & {"student", "student.path", "student.name"}:
         raise RequestError("checkpoint=PATH says what is evaluated; leave student out")
     located = locate(str(own["checkpoint"]))
     if located.run is not None and not any(key.split(".")[0] == "task" for key in given):

@@ -142,7 +142,7 @@ def check_disk(look: Look) -> str:
         folder = folder.parent
     student, _ = shapes(look)
     keep = min(look.options.train.keep_checkpoints + 1, checkpoints_written(look))
-    each, free = checkpoint_bytes(student, plan_of(look)), shutil.disk_usage(folder).free
+    each, free = checkpoint_bytes(student, look.options.lora.rank), shutil.disk_usage(folder).free
     needed, found = keep * each, f"{keep} checkpoints of {gib(each)} GiB; {gib(free)} GiB free"
     if needed > free:
         raise RequestError(f"{found} at output_dir={folder}; make room, write elsewhere, or keep fewer checkpoints")

@@ -76,7 +76,10 @@ def permanent(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, fl
         teacher   its weights in `dtype`, where it runs in this process without vLLM: b N_T on every device
     In float64 all of the student's is twice that.
     """
-    trained, width = trained_parameters(student, plan), BYTES["float64" if plan.dtype == "float64" else "float32"]
+    trained, width = (
+        trained_parameters(student, plan.adapters),
+        BYTES["float64" if plan.dtype == "float64" else "float32"],
+    )
     held = {"student, gradient and AdamW": width * (student.parameters + 3 * trained) / plan.processes}
     if plan.processes > 1 and plan.rollout == "hf":
         held["student's copy for rollouts"] = width * student.parameters
@@ -87,12 +90,12 @@ def permanent(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, fl
     return held
 
 
-def trained_parameters(student: Shape, plan: Plan) -> int:
+def trained_parameters(student: Shape, adapters: int) -> int:
     """Adapters of rank r have r (in + out) parameters for each linear layer; a list of some layers takes fewer."""
-    if not plan.adapters:
+    if not adapters:
         return student.parameters
     hidden, queries, keys, inner = student.hidden, student.queries, student.keys, student.inner
-    return plan.adapters * student.layers * (2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + inner))
+    return adapters * student.layers * (2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + inner))
 
 
 def passing(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, float]:
@@ -155,6 +158,6 @@ def arithmetic(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, f
     return work
 
 
-def checkpoint_bytes(student: Shape, plan: Plan) -> int:
+def checkpoint_bytes(student: Shape, adapters: int = 0) -> int:
     """Float32 weights, and AdamW's two moments of what is trained."""
-    return 4 * student.parameters + 8 * trained_parameters(student, plan)
+    return 4 * student.parameters + 8 * trained_parameters(student, adapters)

@@ -83,7 +83,7 @@ def memory_table() -> str:
         held = sum(permanent(shape, None, plan).values()) / GB
         update = passing(shape, None, plan)["update"] / GB
         plain = passing(shape, None, replace(plan, checkpointing=False))["update"] / GB
-        disk = checkpoint_bytes(shape, plan) / GB
+        disk = checkpoint_bytes(shape) / GB
         lines.append(f"| {name} | {processes} | {held:.1f} | {update:.1f} | {plain:.1f} | {disk:.1f} |")
     return "\n".join(lines)
 

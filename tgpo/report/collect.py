@@ -12,12 +12,15 @@ from typing import Any
 import pandas as pd
 import yaml
 
+try:  # libyaml's reads a configuration ten times as fast, which counts over hundreds of runs
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:
+    from yaml import SafeLoader
+
 from tgpo.errors import RequestError
 from tgpo.rundir import read_json
 
 LAST = 10  # steps at the end of a run that its training metrics are averaged over
-# libyaml's loader reads a configuration ten times as fast, which counts over hundreds of runs
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 def read_config(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.load(path.read_bytes(), LOADER)
+        found = yaml.load(path.read_bytes(), SafeLoader)
     except yaml.YAMLError:
         found = None
     if not isinstance(found, dict):

@@ -136,11 +136,11 @@ class Source:
 
     def _revisions(self) -> str:
         """Those of this dataset that the cache has."""
-        from huggingface_hub import scan_cache_dir
+        from huggingface_hub import constants, scan_cache_dir
         from huggingface_hub.errors import CacheNotFound
 
         try:
-            repositories = scan_cache_dir().repos
+            repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
         except CacheNotFound:
             return ""
         found = sorted(
