@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm try-vllm run test test-fast check format models figures parity docs bench clean
+.PHONY: help setup setup-vllm try-vllm run test test-fast check format models figures parity smoke-135m docs bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.setup ## create .venv and install the package
 
@@ -43,14 +43,15 @@ run: $(VENV)/.setup ## train, evaluate and report the default experiment
 	@$(BIN)/python run.py
 
 test: $(VENV)/.setup-dev try-vllm check ## the whole test suite, with lint and types; of vLLM too, where it installs
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2
+	@$(BIN)/python -m pytest -m slow
 
 try-vllm: $(VENV)/.setup
 	@test -e $(VENV)/.setup-vllm || $(MAKE) --no-print-directory setup-vllm || \
 	echo "vLLM could not be installed here (its message is above): its tests are skipped"
 
 test-fast: $(VENV)/.setup-dev ## the tests that neither train nor start processes
-	@$(BIN)/python -m pytest -m 'not slow'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2
 
 check: $(VENV)/.setup-dev ## lint, formatting and types
 	@$(BIN)/ruff check .
@@ -68,17 +69,22 @@ figures: $(VENV)/.setup ## the README's numbers and pictures: three objectives, 
 	@$(BIN)/python run.py -m experiment=first_look
 	@$(BIN)/python -m experiments.first_look
 
-bench: $(VENV)/.setup-bench ## seconds a step against TRL, and each objective against grpo; writes benchmarks/results/
+bench: $(VENV)/.setup-bench ## seconds a step against TRL, each objective against grpo, start-up; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks.step_time
 	@$(BIN)/python -m benchmarks.objective_cost
+	@$(BIN)/python -m benchmarks.start_up
 	@if test -e $(VENV)/.setup-vllm; then $(BIN)/python -m benchmarks.vllm_rollout; else echo "no vLLM here: its benchmark is left out"; fi
 
 parity: $(VENV)/.setup-vllm ## results/engine_parity: the hf and the vllm engine, five seeds each, a quarter of an hour
 	@$(BIN)/python run.py -m experiment=engine_parity
 	@$(BIN)/python -m experiments.engine_parity
 
-docs: $(VENV)/.setup-dev ## the noise table of docs/objectives.md, computed
+smoke-135m: $(VENV)/.setup-dev ## a real pretrained model through three objectives on CPU, in minutes
+	@$(BIN)/python -m experiments.smoke_135m
+
+docs: $(VENV)/.setup-dev ## the tables of docs/objectives.md and docs/statistics.md, computed
 	@$(BIN)/python -m experiments.enumerable
+	@$(BIN)/python -m experiments.coverage
 
 clean: ## remove the environment and caches, not the runs
 	@rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from tests.vllm_engines import OPTIONS
+from tgpo.config import LoraOptions
 from tgpo.errors import RequestError
 from tgpo.rollout import vllm
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.vllm import make_engine
+from tgpo.weights import add_adapters
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +57,18 @@ def test_after_a_sync_it_samples_the_trainers_policy(parts):
     trained(model)
     engine.sync(2)
     assert engine.largest_gap(PROBLEMS, 40) < EXACT
+
+
+def test_after_a_sync_it_samples_the_adapters_too(parts):
+    model, _, engine = parts
+    adapted = copy.deepcopy(model)
+    add_adapters(adapted, LoraOptions(rank=4, alpha=8, targets="all-linear"))
+    trained(adapted)
+    with_adapters = vllm.VLLMRollout(engine.engine, adapted, engine.tokenizer, engine.eos_ids)
+    with_adapters.sync(1)
+    assert with_adapters.largest_gap(PROBLEMS, 40) < EXACT
+    assert engine.largest_gap(PROBLEMS, 40) > 100 * EXACT  # the model without them is another
+    engine.sync(2)
 
 
 def test_a_padding_column_is_neither_sampled_nor_counted(parts):
