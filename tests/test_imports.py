@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "objectives": FOUNDATION | {"functional"},
     "tasks": FOUNDATION,
     "distributed": FOUNDATION,
+    "seeds": set(),
     "weights": FOUNDATION | {"config"},
     "rollout": FOUNDATION | {"functional", "models", "config", "vllm", "weights"},
     "teachers": FOUNDATION | {"functional", "models", "config", "vllm"},
@@ -24,7 +25,8 @@ MAY_IMPORT = {
     "models": FOUNDATION,
     "vllm": FOUNDATION | {"models", "config"},
     "sharded": FOUNDATION | {"distributed", "tasks", "rollout", "teachers", "policy"},
-    "engine": FOUNDATION | {"distributed", "functional", "objectives", "tasks", "rollout", "teachers", "policy"},
+    "engine": FOUNDATION
+    | {"distributed", "seeds", "functional", "objectives", "tasks", "rollout", "teachers", "policy"},
     "metrics": FOUNDATION | {"distributed"},
     "report": FOUNDATION | {"rundir"},
 }

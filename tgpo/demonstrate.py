@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tgpo.config import Request
-from tgpo.engine import derived_seed
 from tgpo.models import eos_ids, load_model, load_tokenizer, pick_device, resolve
 from tgpo.preflight import problems_met
 from tgpo.rollout.base import RolloutEngine, Sampling
 from tgpo.rollout.hf import HFRollout
+from tgpo.seeds import derived_seed
 from tgpo.tasks.demonstrations import Tally, write
 from tgpo.types import Problem, Rollout
 

@@ -6,7 +6,6 @@ handed only the former.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from tgpo.functional.batching import dealt
 from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
 from tgpo.rollout.base import RolloutEngine, Sampling, encode_prompts
+from tgpo.seeds import derived_seed
 from tgpo.tasks.base import Task
 from tgpo.tasks.demonstrations import Demonstrations
 from tgpo.teachers.base import Teacher, check_signal
@@ -260,12 +260,6 @@ def importance(old_BT: Tensor, sampler_BT: Tensor, off_policy_B: Tensor, cap: fl
     """
     ratio_BT = torch.exp(old_BT - sampler_BT).clamp(max=cap)
     return torch.where(off_policy_B[:, None], 1.0, ratio_BT)
-
-
-def derived_seed(seed: int, purpose: str, step: int) -> int:
-    """A seed for one purpose at one step: no random state has to be carried from step to step, or to a resumed run."""
-    digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
 
 
 def pad(rollouts: Sequence[Rollout], pad_id: int) -> TokenBatch:

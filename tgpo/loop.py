@@ -10,7 +10,7 @@ from typing import Any
 
 from tgpo import checkpoint, distributed
 from tgpo.config import Request
-from tgpo.engine import Collected, derived_seed
+from tgpo.engine import Collected
 from tgpo.errors import RequestError, StoppedError
 from tgpo.evaluation.accuracy import evaluate
 from tgpo.evaluation.suite import exams
@@ -20,6 +20,7 @@ from tgpo.metrics.writer import JsonLines, Sink, Writer
 from tgpo.preflight import objective_name
 from tgpo.rollout.base import RolloutEngine
 from tgpo.rundir import RunDirectory
+from tgpo.seeds import derived_seed
 from tgpo.trainer import Trainer
 
 

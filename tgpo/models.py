@@ -5,6 +5,7 @@ Safetensors, no remote code, no downloads.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -49,12 +50,20 @@ def cached_snapshot(path: str, revision: str | None = None) -> Path | None:
 
 def load_tokenizer(path: str, revision: str | None = None, chat_template: str | None = None) -> Any:
     """`chat_template`: a file, or the name of one that ships; None keeps the tokenizer's own."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(resolve(path, revision), trust_remote_code=False, local_files_only=True)
+    source = resolve(path, revision)
+    tokenizer = tokenizer_class(Path(source)).from_pretrained(source, trust_remote_code=False, local_files_only=True)
     if chat_template is not None:
         tokenizer.chat_template = read_template(chat_template)
     return tokenizer
+
+
+def tokenizer_class(folder: Path) -> Any:
+    """transformers' plain one where the folder names it: its search for the right one takes a second to import."""
+    import transformers
+
+    path, plain = folder / "tokenizer_config.json", transformers.TokenizersBackend.__name__
+    named = path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class") == plain
+    return transformers.TokenizersBackend if named else transformers.AutoTokenizer
 
 
 def read_template(name: str) -> str:

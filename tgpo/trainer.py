@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tgpo import distributed
 from tgpo.config import MetricsOptions, TrainOptions
-from tgpo.engine import Collected, Engine, derived_seed
+from tgpo.engine import Collected, Engine
 from tgpo.functional.batching import dealt
 from tgpo.functional.reduce import reduce, token_weights
 from tgpo.functional.schedule import learning_rate
@@ -21,6 +21,7 @@ from tgpo.metrics.gradients import ExactGroupGradients, GroupGradients, Sketched
 from tgpo.metrics.lengths import length_metrics, reward_metrics
 from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
+from tgpo.seeds import derived_seed
 from tgpo.types import Credit, Need
 from tgpo.weights import whole
 

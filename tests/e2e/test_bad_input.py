@@ -44,4 +44,4 @@ def test_one_line_and_exit_code_2(arguments, words, tmp_path):
 def test_report_of_a_folder_that_is_no_run(tmp_path):
     process = command(str(tmp_path), module="tgpo.report")
     assert process.returncode == 2
-    assert "not a run directory" in process.stderr
+    assert "no readable run" in process.stderr

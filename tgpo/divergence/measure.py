@@ -19,7 +19,7 @@ from tgpo.demonstrate import in_parts
 from tgpo.divergence.bootstrap import Array, Pooled, Ratio
 from tgpo.divergence.options import DivergenceOptions
 from tgpo.divergence.rows import RowStatistics
-from tgpo.engine import derived_seed, pad
+from tgpo.engine import pad
 from tgpo.errors import RequestError
 from tgpo.functional.batching import by_token_budget
 from tgpo.metrics.divergence import sampled_token_values
@@ -29,6 +29,7 @@ from tgpo.preflight import longest_sequence, problems_met
 from tgpo.rollout.base import RolloutEngine, Sampling
 from tgpo.rollout.hf import HFRollout
 from tgpo.run import load_rollout, load_student, load_teacher, prepare
+from tgpo.seeds import derived_seed
 from tgpo.teachers.base import Teacher, check_signal
 from tgpo.teachers.hf import HFTeacher
 from tgpo.types import Problem, Rollout, TeacherQuery, TokenBatch

@@ -8,8 +8,8 @@ from math import comb
 from typing import Protocol
 
 from tgpo.distributed import once
-from tgpo.engine import derived_seed
 from tgpo.rollout.base import RolloutEngine, Sampling
+from tgpo.seeds import derived_seed
 from tgpo.tasks.base import Rewards
 from tgpo.types import Problem, Rollout
 

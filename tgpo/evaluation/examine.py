@@ -78,8 +78,8 @@ def examine(plan: Plan, output: Path, tell: Tell, say: Callable[[str], None]) ->
 
 
 def answer(plan: Plan, exam: Exam, sampler: Any, output: Path, recipe: dict[str, Any], tell: Tell) -> Result:
-    from tgpo.engine import derived_seed
     from tgpo.evaluation.accuracy import evaluate
+    from tgpo.seeds import derived_seed
 
     options = plan.request.options
     evaluation = evaluate(

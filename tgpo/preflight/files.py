@@ -133,9 +133,7 @@ def check_config(look: Look, role: Role) -> str | None:
     except Exception as error:  # transformers and huggingface_hub raise many kinds, some over several lines
         raise RequestError(f"{key}: {' '.join(str(error).split())[:LONGEST_CAUSE]}") from error
 
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if not is_causal(config):
         raise RequestError(f"{key}: model_type '{config.model_type}' is no causal language model")
     known = config.to_dict()
     if unknown := [name for name in options.config if name not in known]:
@@ -144,3 +142,13 @@ def check_config(look: Look, role: Role) -> str | None:
         )
     replaced = "".join(f", {name} replaced by {value}" for name, value in options.config.items())
     return f"{config.model_type}, {getattr(config, 'max_position_embeddings', 'any number of')} positions{replaced}"
+
+
+def is_causal(config: Any) -> bool:
+    """By the class its weights were saved from; where that is silent by the list of all, a second to import."""
+    if any(name.endswith("ForCausalLM") for name in config.architectures or ()):
+        return True
+
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

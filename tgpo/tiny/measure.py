@@ -6,10 +6,11 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from tgpo.engine import derived_seed, pad, pad_logprobs
+from tgpo.engine import pad, pad_logprobs
 from tgpo.evaluation.accuracy import Evaluation, evaluate
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
+from tgpo.seeds import derived_seed
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.teachers.hf import HFTeacher
 from tgpo.types import TeacherQuery
