@@ -44,7 +44,8 @@ run: $(VENV)/.setup ## train, evaluate and report the default experiment
 
 test: $(VENV)/.setup-dev try-vllm check ## the whole test suite, with lint and types; of vLLM too, where it installs
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2
-	@$(BIN)/python -m pytest -m slow
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not vllm' -n 2 --dist loadfile
+	@if test -e $(VENV)/.setup-vllm; then $(BIN)/python -m pytest -m vllm; fi
 
 try-vllm: $(VENV)/.setup
 	@test -e $(VENV)/.setup-vllm || $(MAKE) --no-print-directory setup-vllm || \

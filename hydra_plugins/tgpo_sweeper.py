@@ -70,7 +70,10 @@ class TGPOSweeper(BasicSweeper):
         finally:
             lock.release()
         end = ending(self.directory, cells, outcomes, interrupted)
-        report(self.directory, cells)
+        try:
+            report(self.directory, cells)
+        except Exception:  # noqa: BLE001  whatever it is: what failed is still listed below
+            traceback.print_exc()
         print("\n".join(end.lines), file=sys.stderr if end.code else sys.stdout, flush=True)
         sys.exit(end.code)
 

@@ -66,3 +66,13 @@ def test_no_pickle_is_written(tmp_path):
     folder = save(tmp_path, parts)
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
     assert suffixes <= {".json", ".safetensors", ".jinja"}
+
+
+def test_an_optimiser_that_has_not_stepped_comes_back_so(tmp_path):
+    """A run that stops at its first step: torch would otherwise give the optimiser a step it has not taken."""
+    trained, fresh = small(), small()
+    restore(save(tmp_path, trained), fresh)
+    assert not fresh.trainer.optimizer.state_dict()["state"]
+    assert trained.trainer.step(1)[0]["gradient/norm"] == fresh.trainer.step(1)[0]["gradient/norm"]
+    for ours, theirs in zip(trained.trainer.parameters, fresh.trainer.parameters, strict=True):
+        assert torch.equal(ours, theirs)

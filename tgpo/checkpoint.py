@@ -50,7 +50,10 @@ def save(
     adapters = adapter_weights(policy.model)
     # on the way, each process holds one whole weight at a time
     weights = {name: value.cpu() for name, value in plain_weights(policy.model) if is_main()}
-    gathered: Any = get_optimizer_state_dict(policy, optimizer, options=FULL)
+    # of an optimiser that has not stepped, torch would make up the state of a first step
+    gathered: Any = {"state": {}, "param_groups": []}
+    if optimizer.state:
+        gathered = get_optimizer_state_dict(policy, optimizer, options=FULL)
     if not is_main():
         return target
     aside = folder / f".step-{step}.partial"
@@ -113,7 +116,8 @@ def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, object
         parameter, name = key.split(SEPARATOR)
         by_parameter.setdefault(parameter, {})[name] = value
     gathered: Any = {"state": by_parameter, "param_groups": state["param_groups"]}
-    set_optimizer_state_dict(policy, optimizer, gathered, options=FULL)
+    if by_parameter:
+        set_optimizer_state_dict(policy, optimizer, gathered, options=FULL)
     objective.load_state_dict(state["objective"])
     return state["step"]
 

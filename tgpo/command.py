@@ -23,7 +23,7 @@ from tgpo.config import KEY_ADVICE, Request, check, first_line, run_directory, t
 from tgpo.errors import ProblemsError, RequestError, StoppedError, did_you_mean, without_credentials
 from tgpo.rundir import RunDirectory
 from tgpo.sweep import INTERRUPTED, OF_THE_SWEEP, REQUEST_IS_WRONG, STOPPED, Outcome, begin_again, option
-from tgpo.torchrun import agreed, several, tell
+from tgpo.torchrun import agreed, leave, several, tell
 
 LAUNCHERS = {  # Hydra's name: ours, and what brings it
     "joblib": ("local", "hydra-joblib-launcher>=1.2"),
@@ -39,19 +39,34 @@ def guard(main: Callable[[], None]) -> None:
     for argument in sys.argv[1:]:
         if without_credentials(argument) != argument:  # before a folder of a sweep is named after it
             fail(f"{argument}: an address with a user name or password would be written into the run; {KEY_ADVICE}")
+    sys.argv[1:] = map(quoted, sys.argv[1:])
     try:
         main()
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error))
     except RequestError as error:
-        fail(str(error))
+        fail_with(error)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def quoted(argument: str) -> str:
+    """A path that exists is taken as it is, whatever is in it: the folders of a sweep's runs have `=` and `,`."""
+    key, _, value = argument.partition("=")
+    if set(value) & set("=,") and Path(value).exists():
+        return f"{key}='{value}'"
+    return argument
 
 
 def fail(*messages: str) -> NoReturn:
     for message in messages:
         tell(f"error: {without_credentials(message)}")
+    sys.exit(REQUEST_IS_WRONG)
+
+
+def fail_with(error: RequestError) -> NoReturn:
+    """A line for each problem."""
+    tell(str(refused(error).reason))
     sys.exit(REQUEST_IS_WRONG)
 
 
@@ -71,6 +86,8 @@ def run_job(config: DictConfig) -> Outcome:
     try:
         if alone and rerun is not None:
             outcome = Outcome(REQUEST_IS_WRONG, f"error: rerun={rerun} goes on with a sweep; add -m")
+        elif alone and any(option(o) == "launcher" for o in hydra.overrides.task):
+            outcome = Outcome(REQUEST_IS_WRONG, "error: launcher says where the runs of a sweep go; add -m")
         else:
             outcome = attempt(config, directory, resume)
     except Exception as error:
@@ -98,6 +115,8 @@ def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
     def checked() -> Request:
         if config.resume is not None and len(config.overrides) > 1:
             raise RequestError("resume goes on with the run's own configuration; give resume=PATH and nothing else")
+        if config.preflight_only and HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise RequestError("preflight_only=true looks at one run; leave out -m")
         if several() and HydraConfig.get().mode == RunMode.MULTIRUN:
             raise RequestError(
                 "torchrun runs one job in several processes; for a sweep use -m without it, or launcher="
@@ -112,13 +131,13 @@ def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
     try:
         request, directory = agreed(checked, own) if several() else (checked(), own)
     except RequestError as error:
+        leave()
         return refused(error)
     if request.options.preflight_only:
         return look_only(request, own)
     if directory != own:
         remove_if_empty(own)
 
-    from tgpo import distributed
     from tgpo.isolation import isolated
     from tgpo.loop import RunInterruptedError
     from tgpo.run import run
@@ -134,8 +153,7 @@ def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
     except RunInterruptedError:
         return Outcome(INTERRUPTED, f"interrupted; {hint}")
     finally:
-        if several():
-            distributed.stop()
+        leave()
     return Outcome()
 
 
@@ -183,7 +201,7 @@ def composed(name: str, overrides: list[str]) -> dict[str, Any]:
     OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            return to_container(compose(name, [*overrides, "output_dir=none"]))
+            return to_container(compose(name, [*map(quoted, overrides), "output_dir=none"]))
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(explain(error, name)) from error
 
@@ -193,7 +211,8 @@ def remove_if_empty(directory: Path) -> None:
     for path in (directory, *list(directory.parents)[:2]):
         if not path.is_dir() or any(path.iterdir()):
             return
-        path.rmdir()
+        with suppress(OSError):  # another process was quicker
+            path.rmdir()
 
 
 def explain(error: Exception, name: str = "config") -> str:

@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 
 def start() -> None:
-    """Joins the processes that `torchrun` began; on CUDA each takes the device of its local rank."""
+    """Joins the processes that `torchrun` began; on CUDA each sees one device, its own."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(0)
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
 
 

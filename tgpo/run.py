@@ -158,7 +158,7 @@ def load_rollout(request: Request, student: Student, longest: int) -> RolloutEng
     if options.rollout.backend == "hf":
         from tgpo.rollout import hf
 
-        return hf.load(path, model, tokenizer, ends, dtype, sharded=distributed.size() > 1)
+        return hf.load(path, model, tokenizer, ends, dtype, distributed.size() > 1, options.student.config)
     from tgpo.rollout import vllm
 
     probe = request.task.eval_problems()[:4]

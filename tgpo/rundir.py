@@ -12,6 +12,8 @@ import yaml
 
 from tgpo.errors import RequestError
 
+SWEEP_PLAN = "sweep.json"  # in a sweep's folder: its runs, also those that never began
+
 State = Literal["running", "done", "failed", "interrupted"]
 
 

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tgpo.config import folder_name
 from tgpo.errors import RequestError
+from tgpo.rundir import SWEEP_PLAN as PLAN
 from tgpo.rundir import RunDirectory, read_json, write_whole
 
-PLAN = "sweep.json"
 STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130
 OF_THE_SWEEP = ("launcher", "rerun", "sweep_dir")  # options that are no part of a run
-LONGEST_NAME = 160  # characters of a folder's name, of the 255 that file systems take
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def name_cells(expanded: Sequence[Sequence[str]]) -> list[Cell]:
     cells = []
     for number, overrides in enumerate(expanded):
         name = re.sub(r"[^\w=,.:+@\[\]-]", "_", ",".join(o for o in overrides if option(o) in shown))
-        cells.append(Cell(f"{number}_{name}"[:LONGEST_NAME], tuple(overrides)))
+        cells.append(Cell(folder_name(f"{number}_{name}"), tuple(overrides)))
     return cells
 
 
@@ -161,7 +161,10 @@ def ending(sweep: Path, cells: Sequence[Cell], outcomes: dict[str, Outcome], int
     unfinished = [cell for cell in cells if outcomes.get(cell.folder, Outcome()).code or not cell.is_done(sweep)]
     lines = [f"{len(cells) - len(unfinished)} of {len(cells)} runs done   {sweep}"]
     lines += [f"  {cell.folder}: {why(cell, sweep, outcomes)}" for cell in unfinished]
-    if unfinished:
+    refused = [c for c in unfinished if outcomes.get(c.folder, Outcome()).code == REQUEST_IS_WRONG]
+    if refused:
+        lines.append("what was refused stays so: mend its options and start a new sweep")
+    if len(unfinished) > len(refused):
         where = os.path.relpath(sweep) if sweep.is_relative_to(Path.cwd()) else sweep
         lines.append(f"run them again with: python run.py -m rerun=failed sweep_dir={where}")
     codes = {outcomes[cell.folder].code for cell in unfinished if cell.folder in outcomes}

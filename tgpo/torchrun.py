@@ -31,6 +31,7 @@ def agreed(checked: Callable[[], Request], own: Path) -> tuple[Request, Path]:
     """The request, which must be the same in every process, and the main one's directory. The others fall silent."""
     from tgpo import distributed
 
+    take_own_device()
     if not is_main():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
     distributed.start()
@@ -42,6 +43,26 @@ def agreed(checked: Callable[[], Request], own: Path) -> tuple[Request, Path]:
                 f"process {rank} was given {key}={theirs} and process 0 {key}={ours}; start all with the same command"
             )
     return requests[distributed.rank()], distributed.gather(own)[0]
+
+
+def take_own_device() -> None:
+    """Each process sees its own GPU alone, as vLLM must: it takes the first it sees."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if seen == "":
+        return
+    local, processes = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    devices = seen.split(",") if seen else [str(number) for number in range(processes)]
+    if local >= len(devices):
+        raise RequestError(f"torchrun began {processes} processes here and CUDA_VISIBLE_DEVICES={seen}; begin as many")
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices[local]
+
+
+def leave() -> None:
+    """Ends what `agreed` began."""
+    if several():
+        from tgpo import distributed
+
+        distributed.stop()
 
 
 def first_difference(ours: Any, theirs: Any, key: str = "") -> tuple[str, Any, Any] | None:

@@ -35,10 +35,6 @@ def is_adapter(name: str) -> bool:
     return name.endswith((DOWN, UP))
 
 
-def has_adapters(model: PreTrainedModel) -> bool:
-    return any(is_adapter(name) for name, _ in model.named_parameters())
-
-
 def plain_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     """Every weight by the name a checkpoint of the model has it under, adapters merged, one at a time.
 

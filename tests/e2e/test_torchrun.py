@@ -79,11 +79,13 @@ def test_two_processes_follow_one(objective, tmp_path):
         ["objective=gkd", "objective.on_policy_fraction=0.5", "metrics.gradient_variance_method=sketch"],
         ["objective=rkl", "objective.estimator=centered", "train.gradient_checkpointing=true"],
         ["objective=tgpo", "objective.target=sample", "lora.rank=4"],
+        ["objective=fkl", "+student.config.rope_parameters={rope_type:default,rope_theta:5000.0}"],
     ],
     ids=lambda options: options[1],
 )
 def test_so_do_those_that_ask_for_more(options, tmp_path):
-    """Whole distributions, the student's best tokens, the teacher's draws; adapters, checkpointing, sketches."""
+    """Whole distributions, the student's best tokens, the teacher's draws; adapters, checkpointing, sketches; a student
+    whose configuration is not the one it was saved with."""
     few = ["train.steps=3"]
     one, two = one_process(tmp_path / "one", *options, *few), two_processes(tmp_path / "two", *options, *few)
     if "metrics.gradient_variance_method=sketch" in options:  # each process draws signs of its own for its part

@@ -7,7 +7,7 @@ import pytest
 from tests import vllm_engines  # noqa: F401  skips where vLLM is not installed
 from tests.conftest import command, records, untimed
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
 RUN = ["rollout=vllm", "teacher.backend=vllm", "train.steps=4", "train.checkpoint_every=2", "eval.every=2",
        "rollout.prompts_per_batch=4"]  # fmt: skip

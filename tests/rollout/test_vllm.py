@@ -18,7 +18,7 @@ from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.vllm import make_engine
 from tgpo.weights import add_adapters
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
 PROBLEMS = Arithmetic().train_problems(0, 1, 96)
 PADDED = 128  # columns of the head, of which the tokenizer has 101

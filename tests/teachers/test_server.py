@@ -31,7 +31,7 @@ from tgpo.teachers.hf import HFTeacher
 from tgpo.teachers.server import ServerTeacher, check_servers
 from tgpo.types import TeacherQuery
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
 NAME = "tiny:teacher"
 MOST_LOGPROBS = 16

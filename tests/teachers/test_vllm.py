@@ -18,7 +18,7 @@ from tgpo.teachers.vllm import VLLMTeacher
 from tgpo.types import TeacherQuery
 from tgpo.vllm import make_engine
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
 # nats, in float32; of a token at -10 the eighth digit of its logit counts
 EXACT = {"rtol": 1e-5, "atol": 1e-4}

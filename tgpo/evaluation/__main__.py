@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tgpo.command import INTERRUPTED, composed, fail
+from tgpo.command import INTERRUPTED, composed, fail_with
 from tgpo.config import Request, check
 from tgpo.errors import RequestError, did_you_mean
 from tgpo.evaluation.checkpoint import Located, locate
@@ -38,7 +38,7 @@ def main() -> None:
             print("interrupted; the same command goes on with what is not done", file=sys.stderr)
             sys.exit(INTERRUPTED)
     except RequestError as error:
-        fail(str(error))
+        fail_with(error)
 
     from tgpo.provenance import provenance
 
@@ -61,9 +61,14 @@ def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
     located = locate(str(own["checkpoint"]))
     if located.run is not None and not any(key.split(".")[0] == "task" for key in given):
         resolved["task"] = located.run_config()["task"]
-    resolved["student"] = {**resolved["student"], "name": located.slug, "path": located.model}
+    resolved["student"] |= {"name": located.slug, "path": located.model}
+    if located.run is not None and "student.end_tokens" not in given:
+        resolved["student"]["end_tokens"] = located.run_config()["student"].get("end_tokens", [])
     group = next((word.split("=")[1] for word in words if word.startswith("eval=")), "greedy")
-    output = Path(own["output"] or Path("outputs", "evaluation", located.slug, group))
+    beside = Path("outputs", "evaluation", located.slug)
+    if located.run is not None:
+        beside = located.run / "evaluation" / Path(located.model).parent.name
+    output = Path(own["output"] or beside / group)
     if output.is_file():
         raise RequestError(f"output={output}: a file; give a folder")
     return check(resolved), located, output

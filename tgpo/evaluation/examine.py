@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tgpo.config import Request
-from tgpo.errors import RequestError
+from tgpo.errors import ProblemsError, RequestError
 from tgpo.evaluation.checkpoint import weights_of
 from tgpo.evaluation.results import Result, fingerprint, result, save, saved
 from tgpo.evaluation.suite import Exam, asked, exams
@@ -35,14 +35,21 @@ def plan(request: Request) -> Plan:
     path = request.options.student.path
     try:
         look = check_student(request)
+    except ProblemsError as error:
+        raise ProblemsError([renamed(problem) for problem in error.problems]) from error
     except RequestError as error:
-        raise RequestError(str(error).replace("student.path=", "checkpoint=")) from error
+        raise RequestError(renamed(str(error))) from error
     if request.options.rollout.backend == "vllm":
         check_installed("rollout=vllm")
     asked(request)
     to_do, room = exams(request), getattr(look.configs["student"], "max_position_embeddings", None)
     longest = max(check_room(exam, path, look.tokenizer, room) for exam in to_do)
     return Plan(request, to_do, look.tokenizer, look.folders["student"], longest)
+
+
+def renamed(problem: str) -> str:
+    """In the terms of this command, whose student is a checkpoint."""
+    return problem.replace("student.path=", "checkpoint=")
 
 
 def check_room(exam: Exam, path: str, tokenizer: Any, room: int | None) -> int:
@@ -103,6 +110,7 @@ def recipe_of(plan: Plan, exam: Exam) -> dict[str, Any]:
     own = exam.questions is plan.request.task
     return {
         "weights": weights_of(plan.folder),
+        **{name: plan.request.resolved["student"][name] for name in ("config", "chat_template", "end_tokens")},
         "source": plan.request.resolved["task"] if own else sections[exam.name],
         "problems": fingerprint(exam.eval_problems()),
         "samples": exam.samples,

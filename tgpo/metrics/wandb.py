@@ -53,7 +53,8 @@ class WandbSink:
 def written_before(directory: Path) -> list[dict[str, Any]]:
     """The records of the steps that a resumed run keeps."""
     path = directory / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    lines = path.read_bytes().splitlines() if path.is_file() else []  # bytes: split at line ends alone
+    return [json.loads(line) for line in lines]
 
 
 def is_accuracy(name: str) -> bool:
@@ -61,7 +62,9 @@ def is_accuracy(name: str) -> bool:
 
 
 def accuracies(records: Iterable[Mapping[str, Any]]) -> list[float]:
-    return [value for record in records for name, value in record.items() if is_accuracy(name)]
+    """Of each evaluation the first, which is the run's own task where that is among several."""
+    found = ([value for name, value in record.items() if is_accuracy(name)] for record in records)
+    return [values[0] for values in found if values]
 
 
 def log_sweep_report(directory: Path, home: Home, report: Path) -> None:

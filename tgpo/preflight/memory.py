@@ -48,10 +48,12 @@ def shape_of(config: Any, parameters: int | None = None) -> Shape:
     """From a model's configuration; `parameters` is counted on the meta device where it is not given."""
     hidden, heads = config.hidden_size, config.num_attention_heads
     width = getattr(config, "head_dim", None) or hidden // heads
-    experts, chosen = getattr(config, "num_experts", 0) or 0, getattr(config, "num_experts_per_tok", 0) or 0
-    inner = chosen * config.moe_intermediate_size if experts else config.intermediate_size
+    experts = getattr(config, "num_experts", 0) or getattr(config, "num_local_experts", 0) or 0
+    chosen, plain = getattr(config, "num_experts_per_tok", 0) or 0, getattr(config, "intermediate_size", None)
+    each = getattr(config, "moe_intermediate_size", None) or plain or 4 * hidden  # GPT-2's, which does not say
+    inner = chosen * each if experts else each
     total = parameters or count_on_meta(config)
-    asleep = config.num_hidden_layers * (experts - chosen) * 3 * hidden * config.moe_intermediate_size if experts else 0
+    asleep = config.num_hidden_layers * (experts - chosen) * 3 * hidden * each if experts else 0
     keys = (getattr(config, "num_key_value_heads", None) or heads) * width
     layers, columns = config.num_hidden_layers, config.vocab_size
     return Shape(total, total - asleep, layers, hidden, heads * width, keys, inner, columns)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tgpo.errors import RequestError
 from tgpo.preflight.look import Look, objective_name, problems_met
+from tgpo.preflight.tokens import student_ends
+from tgpo.torchrun import several
 from tgpo.types import TEACHER_NEEDS, Need
 
 LEAST_SHOWN = 0.5  # of the problems, that given demonstrations must know
@@ -44,6 +46,11 @@ def check_backends(look: Look) -> str:
     ]
     if asked_by:
         check_installed(asked_by[0])
+    if asked_by and several() and options.vllm.tensor_parallel_size > 1:
+        raise RequestError(
+            f"vllm.tensor_parallel_size={options.vllm.tensor_parallel_size}: under torchrun each process has one GPU "
+            "and an engine of its own; use 1, or teacher.backend=server"
+        )
     found = f"rollouts {options.rollout.backend}, teacher {teacher_engine(look)}"
     if teacher_engine(look) in ("none", "hf"):
         return found
@@ -116,6 +123,10 @@ def check_given_demonstrations(look: Look) -> str | None:
     if shown.largest_id >= len(look.tokenizer):
         raise RequestError(
             f"{where}: token {shown.largest_id} is beyond the student's {len(look.tokenizer)}; make them anew"
+        )
+    if strange := sorted(shown.last_ids - set(student_ends(look))):
+        raise RequestError(
+            f"{where}: some end with token {strange[0]}, which does not end a response of the student's; make them anew"
         )
     met = problems_met(look.request)
     known = sum(bool(shown.of(problem)) for problem in met)

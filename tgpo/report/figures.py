@@ -56,7 +56,7 @@ def to_svg(chart: Any) -> str:
 
 
 def x_of_steps() -> Any:
-    return alt.X("step:Q", title="step (rollout batch)", axis=alt.Axis(tickMinStep=1))
+    return alt.X("step:Q", title="step (rollout batch)", axis=alt.Axis(tickMinStep=1, format="d"))
 
 
 def nearest(fields: Sequence[str]) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tgpo.errors import RequestError
 from tgpo.report.collect import RunFiles, read_run
+from tgpo.rundir import SWEEP_PLAN, read_json
 
 RECORDS = {"status.json", "metrics.jsonl", "provenance.json"}  # a folder with one of them is a run
 
@@ -42,6 +43,8 @@ def find_runs(directories: Sequence[Path]) -> tuple[dict[str, RunFiles], list[No
             unreadable.append(Note(f"cannot be read ({str(error).removeprefix(f'{path}')[1:].strip(': ')})", (name,)))
     notes = [Note("empty folder", tuple(name_of(path, root) for path in sorted(empty, key=natural)))] if empty else []
     notes += unreadable
+    if never := tuple(name_of(path, root) for path in planned(directories) if not path.is_dir()):
+        notes.append(Note("planned, and never began (python run.py -m rerun=failed runs them)", never))
     cut = tuple(name for name, run in runs.items() if run.cut)
     if cut:
         notes.append(Note("last record cut short by a kill and left out", cut))
@@ -49,6 +52,16 @@ def find_runs(directories: Sequence[Path]) -> tuple[dict[str, RunFiles], list[No
         given, found = ", ".join(map(str, directories)), "; ".join(map(str, notes))
         raise RequestError(f"{given}: no readable run at or below" + (f" ({found})" if found else ""))
     return runs, notes
+
+
+def planned(directories: Sequence[Path]) -> list[Path]:
+    """The folders of all runs of the sweeps at or one level below the directories."""
+    plans = {
+        plan.resolve()
+        for directory in directories
+        for plan in (*directory.glob(SWEEP_PLAN), *directory.glob(f"*/{SWEEP_PLAN}"))
+    }
+    return [plan.parent / cell["folder"] for plan in sorted(plans) for cell in read_json(plan)["cells"]]
 
 
 def walk(directories: Sequence[Path]) -> tuple[list[Path], list[Path]]:

@@ -179,7 +179,7 @@ def choose_baselines(arms: Sequence[Arm], asked: str | None) -> tuple[str, dict[
     if chosen in labels:
         return chosen, dict.fromkeys(labels, labels[chosen])
     if chosen not in objectives or len(objectives) == 1:
-        raise RequestError(f"--baseline {chosen}: no such arm{did_you_mean(chosen, [*labels, *objectives])}")
+        raise RequestError(f"--baseline {chosen}: no such arm{did_you_mean(chosen, {*labels, *objectives})}")
     found: dict[str, Arm] = {}
     for arm in arms:
         same = [other for other in arms if other.objective == chosen and other.context == arm.context]

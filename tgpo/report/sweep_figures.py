@@ -61,6 +61,10 @@ class Charts:
         return Panel(slug, title, caption, layers, hover, height, (self.hidden,), legend=False)
 
 
+# a range without extent would have its tick rounded to a whole number
+SCATTERED = alt.Axis(tickCount=TICKS, format="~g")
+
+
 def styles(arms: Sequence[Arm]) -> dict[str, Style]:
     """A colour an objective where that leaves few enough to tell by dash and shape, else a colour an arm in turn."""
     objectives = sorted({arm.objective for arm in arms})
@@ -122,7 +126,8 @@ def curve(
     grouped = done.groupby(["arm", "step"], sort=False)["value"]
     means = grouped.agg(mean="mean", low="min", high="max", runs="count").reset_index()
     means, unfinished = shorten(thin(means)), shorten(thin(unfinished))
-    y_scale = alt.Scale(type=scale, **SCALES[scale])
+    whole: dict[str, Any] = {"domain": [0, 1]} if unit.startswith("fraction") else {}
+    y_scale = alt.Scale(type=scale, **(SCALES[scale] | whole))
     ticks = decades(means, unfinished) if scale == "log" else None
     y = alt.Y("mean:Q", title=unit, scale=y_scale, axis=alt.Axis(values=ticks) if ticks else alt.Axis(tickCount=TICKS))
     base = charts.chart(means).encode(x=x_of_steps(), y=y, color=charts.colour)
@@ -272,8 +277,8 @@ def scatter(
     if data.empty:
         return None
     means = shorten(data.groupby(["arm", "objective"], as_index=False, sort=False)[[x_name, y_name]].mean())
-    x = alt.X(f"{x_name}:Q", title=titles[0], scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=TICKS))
-    y = alt.Y(f"{y_name}:Q", title=titles[1], scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=TICKS))
+    x = alt.X(f"{x_name}:Q", title=titles[0], scale=alt.Scale(zero=False, nice=True), axis=SCATTERED)
+    y = alt.Y(f"{y_name}:Q", title=titles[1], scale=alt.Scale(zero=False, nice=True), axis=SCATTERED)
     shown = [alt.Tooltip(f"{name}:Q", format=".4g") for name in (x_name, y_name)]
     runs, centres = (charts.chart(d).encode(x=x, y=y, color=charts.colour, shape=charts.shape) for d in (data, means))
     layers = [

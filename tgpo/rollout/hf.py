@@ -7,7 +7,7 @@ are still running.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -186,9 +186,16 @@ def sample(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Te
 
 
 def load(
-    path: str, model: PreTrainedModel, tokenizer: Any, eos_ids: Sequence[int], dtype: str, sharded: bool
+    path: str,
+    model: PreTrainedModel,
+    tokenizer: Any,
+    eos_ids: Sequence[int],
+    dtype: str,
+    sharded: bool,
+    replaced: Mapping[str, Any] | None = None,
 ) -> HFRollout:
     """Called by the run for `rollout.backend=hf`. A sharded model cannot decode: there each process has a whole one."""
     if not sharded:
         return HFRollout(model, tokenizer, eos_ids, dtype)
-    return HFRollout(load_model(path, master(dtype), model.device), tokenizer, eos_ids, dtype, source=model)
+    copy = load_model(path, master(dtype), model.device, replaced=replaced)
+    return HFRollout(copy, tokenizer, eos_ids, dtype, source=model)

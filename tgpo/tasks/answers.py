@@ -12,7 +12,6 @@ from tgpo.tasks.verifier import last_boxed, verify_responses
 AnswerForm = Literal["verbatim", "after_hashes", "last_boxed"]
 
 THINK_END = "</think>"
-SCIENTIFIC = re.compile(r"([-+]?\d+\.?\d*)[eE]([-+]?\d+)")
 LETTER = re.compile(r"(?:\\[a-z]+\{)*[\s({$]*([A-Z])(?:[\s)}$]*$|[).:])")
 
 
@@ -34,8 +33,7 @@ def gold_answer(value: Any, form: AnswerForm) -> str | None:
         return re.sub(r"(?<=\d),(?=\d{3})", "", after.strip()) if mark else None
     if form == "last_boxed":
         return last_boxed(text)
-    exponent = SCIENTIFIC.fullmatch(text)  # math-verify reads the e as a letter
-    return rf"{exponent[1]} \times 10^{{{int(exponent[2])}}}" if exponent else text
+    return text
 
 
 def question(value: Any) -> tuple[str | None, str | None]:

@@ -142,7 +142,8 @@ class DatasetTask(Rows):
         training = [p for p in rows if fingerprint(p.prompt) not in apart]
         if not training:
             raise RequestError(
-                f"{self.section}.path={self.path}: all {len(rows)} rows are held out, none is left to train on"
+                f"{self.section}.path={self.path}: all {len(rows)} rows are held out, none is left to train on; lower "
+                "task.eval_size"
             )
         if others is not rows and len(training) < len(rows):
             log.warning("%s: %d training rows are held-out problems and left out", self.name, len(rows) - len(training))

@@ -44,6 +44,10 @@ class Demonstrations:
         return max((max(ids) for found in self.by_problem.values() for ids in found), default=0)
 
     @property
+    def last_ids(self) -> set[int]:
+        return {ids[-1] for found in self.by_problem.values() for ids in found}
+
+    @property
     def longest(self) -> tuple[str, int]:
         """The problem with the longest response, and its tokens."""
         lengths = ((name, max(map(len, found))) for (name, _), found in self.by_problem.items() if found)
