@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -39,6 +40,13 @@ def finished(sweep: Path) -> tuple[list[RunFiles], list[str]]:
     done = [run for run in runs.values() if run.done]
     unreadable = [name for note in notes for name in note.names if name not in runs]
     return done, [name for name, run in runs.items() if not run.done] + unreadable
+
+
+def asked_for(name: str, doc: str | None) -> tuple[list[RunFiles], list[str]]:
+    """`finished` of the sweep given on the command line of the experiment NAME, or of its newest."""
+    parser = argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=doc)
+    parser.add_argument("sweep", nargs="?", type=Path, help="the sweep's folder (default: the newest)")
+    return finished(parser.parse_args().sweep or newest_sweep(name))
 
 
 def write_manifest(path: Path, command: str, done: Sequence[RunFiles], unfinished: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from tgpo.distributed import is_main
 from tgpo.errors import RequestError
 from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
+from tgpo.rundir import complete
 from tgpo.weights import adapter_weights, plain_weights, restore_adapters, save_adapters
 
 SEPARATOR = "|"  # between a parameter's name and that of its state, as in `model.norm.weight|exp_avg`
@@ -85,15 +86,6 @@ def prune(folder: Path, keep: int) -> None:
         path.rename(path.with_name(f".{path.name}.removed"))
     for path in folder.glob(".step-*"):
         shutil.rmtree(path)
-
-
-def complete(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
-    return sorted(folder.glob("step-*"), key=step_of)
-
-
-def step_of(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))
 
 
 def newest(run: Path) -> Path:

@@ -38,14 +38,15 @@ def guard(main: Callable[[], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would otherwise print with advice of its own
     for argument in sys.argv[1:]:
         if without_credentials(argument) != argument:  # before a folder of a sweep is named after it
-            fail(f"{argument}: an address with a user name or password would be written into the run; {KEY_ADVICE}")
+            what = "an address with a user name or password would be written into the run"
+            fail(RequestError(f"{argument}: {what}; {KEY_ADVICE}"))
     sys.argv[1:] = map(quoted, sys.argv[1:])
     try:
         main()
     except (HydraException, OmegaConfBaseException) as error:
-        fail(explain(error))
+        fail(RequestError(explain(error)))
     except RequestError as error:
-        fail_with(error)
+        fail(error)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
@@ -58,14 +59,7 @@ def quoted(argument: str) -> str:
     return argument
 
 
-def fail(*messages: str) -> NoReturn:
-    for message in messages:
-        tell(f"error: {without_credentials(message)}")
-    sys.exit(REQUEST_IS_WRONG)
-
-
-def fail_with(error: RequestError) -> NoReturn:
-    """A line for each problem."""
+def fail(error: RequestError) -> NoReturn:
     tell(str(refused(error).reason))
     sys.exit(REQUEST_IS_WRONG)
 
@@ -111,6 +105,16 @@ def run_job(config: DictConfig) -> Outcome:
 
 def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
     """Checks the request with the light imports, then runs it. A wrong one leaves nothing behind."""
+    try:
+        return checked_and_run(config, own, resume)
+    except RequestError as error:
+        return refused(error)
+    finally:
+        leave()
+
+
+def checked_and_run(config: DictConfig, own: Path, resume: bool) -> Outcome:
+    """Raises RequestError for a wrong request."""
 
     def checked() -> Request:
         if config.resume is not None and len(config.overrides) > 1:
@@ -128,11 +132,7 @@ def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
             preflight(request)
         return request
 
-    try:
-        request, directory = agreed(checked, own) if several() else (checked(), own)
-    except RequestError as error:
-        leave()
-        return refused(error)
+    request, directory = agreed(checked, own) if several() else (checked(), own)
     if request.options.preflight_only:
         return look_only(request, own)
     if directory != own:
@@ -146,14 +146,10 @@ def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
     try:
         with isolated():
             run(request, directory, resume=resume)
-    except RequestError as error:
-        return refused(error)
     except StoppedError as error:
         return Outcome(STOPPED, f"stopped: {error}; {hint}")
     except RunInterruptedError:
         return Outcome(INTERRUPTED, f"interrupted; {hint}")
-    finally:
-        leave()
     return Outcome()
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tgpo.config import Request
 from tgpo.models import eos_ids, load_model, load_tokenizer, pick_device, resolve
 from tgpo.preflight import problems_met
-from tgpo.rollout.base import RolloutEngine, Sampling
+from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
+from tgpo.sampling import in_parts
 from tgpo.seeds import derived_seed
 from tgpo.tasks.demonstrations import Tally, write
 from tgpo.types import Problem, Rollout
@@ -32,7 +32,7 @@ def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> 
         seed = derived_seed(options.seed, "demonstrations", part)
         temperature, cap = options.demonstrations.temperature, options.rollout.max_response_length
         sampling = Sampling(keep * attempts, temperature, cap, seed)
-        rollouts = [rollout for part in in_parts(sampler, problems, sampling) for rollout in part]
+        rollouts = [rollout for part in in_parts(sampler, problems, sampling, ROWS_AT_ONCE) for rollout in part]
         return rollouts, tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
 
     recipe = {
@@ -46,14 +46,6 @@ def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> 
     }
     problems = problems_met(request, options.train.steps)
     return write(folder, problems, respond, request.task.rewards, keep, recipe, tell)
-
-
-def in_parts(sampler: RolloutEngine, problems: Sequence[Problem], sampling: Sampling) -> Iterator[list[Rollout]]:
-    """`ROWS_AT_ONCE` responses or one problem's at a time, each part with draws of its own."""
-    at_once = max(1, ROWS_AT_ONCE // sampling.samples_per_problem)
-    for first in range(0, len(problems), at_once):
-        drawn = replace(sampling, seed=derived_seed(sampling.seed, "rows", first))
-        yield sampler.generate(problems[first : first + at_once], drawn)
 
 
 def asked(request: Request) -> int:

@@ -5,7 +5,6 @@ With one process nothing here does anything.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -23,8 +22,6 @@ T = TypeVar("T")
 
 def start() -> None:
     """Joins the processes that `torchrun` began; on CUDA each sees one device, its own."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
-        return
     if torch.cuda.is_available():
         torch.cuda.set_device(0)
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)

@@ -209,14 +209,14 @@ class Engine:
         )
         if not (query.sampled or query.topk or query.full):
             return None  # its states are asked for when they are used
-        signal = self.teacher.score(tokens, query)
-        check_signal(signal, query, tokens, len(self.tokenizer))
-        return signal
+        return self._answer(tokens, query)
 
     def teacher_states(self, tokens: TokenBatch) -> TeacherSignal:
         """The teacher's hidden states of a few rows, where those of the whole batch were too large to keep."""
+        return self._answer(tokens, TeacherQuery(sampled=False, full=True))
+
+    def _answer(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
         assert self.teacher is not None
-        query = TeacherQuery(sampled=False, full=True)
         signal = self.teacher.score(tokens, query)
         check_signal(signal, query, tokens, len(self.tokenizer))
         return signal

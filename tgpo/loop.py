@@ -136,9 +136,8 @@ def open_writer(request: Request, files: RunDirectory, done: int) -> Writer:
         from tgpo.metrics.wandb import Home, WandbSink
 
         home = Home(options.logger.project, options.logger.entity, options.name)
-        tags = [
-            tag[-64:] for tag in (objective_name(request), options.teacher.name, options.student.name)
-        ]  # W&B's limit
+        names = (objective_name(request), options.teacher.name, options.student.name)
+        tags = [name[-64:] for name in names]  # W&B takes no longer ones
         sinks.append(WandbSink(directory, home, ",".join(options.overrides) or options.name, tags, request.resolved))
     if options.logger.backend == "tensorboard":
         from tgpo.metrics.tensorboard import TensorBoardSink

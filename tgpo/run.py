@@ -22,7 +22,7 @@ from tgpo.preflight import longest_sequence, most_topk
 from tgpo.provenance import provenance
 from tgpo.report.page import closing_lines, write_report
 from tgpo.rollout.base import RolloutEngine
-from tgpo.rundir import ReadOnly, RunDirectory
+from tgpo.rundir import ReadOnly, RunDirectory, complete, step_of
 from tgpo.sharded import SharedRollout, SharedTeacher, shard
 from tgpo.tasks.demonstrations import Demonstrations, read
 from tgpo.teachers.base import Teacher
@@ -41,7 +41,7 @@ def run(request: Request, directory: Path, *, resume: bool) -> None:
         files.note_resume(provenance(request.resolved))
     else:
         files.create(request.resolved, provenance(request.resolved))
-    step, parts = checkpoint.step_of(from_checkpoint) if from_checkpoint else 0, None
+    step, parts = step_of(from_checkpoint) if from_checkpoint else 0, None
     files.status("running", step)
     with ExitStack() as closing:
         try:
@@ -53,7 +53,7 @@ def run(request: Request, directory: Path, *, resume: bool) -> None:
                     files.status("running", step)
             files.status("done", step)
         except (RunInterruptedError, KeyboardInterrupt):
-            resumable = bool(checkpoint.complete(files.checkpoints))
+            resumable = bool(complete(files.checkpoints))
             hint = (
                 f"go on with resume={directory}" if resumable else "before its first checkpoint: it cannot be resumed"
             )

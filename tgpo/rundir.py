@@ -80,6 +80,15 @@ class ReadOnly(RunDirectory):
         pass
 
 
+def complete(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted((path for path in folder.glob("step-*") if path.name[len("step-") :].isdigit()), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a file; empty where there is no such file."""
     if not path.is_file():

@@ -12,9 +12,13 @@ from tgpo.config import Request
 from tgpo.errors import RequestError
 
 
+def processes() -> int:
+    """How many there are; asked of the environment, because torch takes seconds."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def several() -> bool:
-    """Whether this is one of several processes; asked of the environment, because torch takes seconds."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return processes() > 1
 
 
 def is_main() -> bool:
@@ -50,10 +54,10 @@ def take_own_device() -> None:
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if seen == "":
         return
-    local, processes = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
-    devices = seen.split(",") if seen else [str(number) for number in range(processes)]
+    local, here = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", processes()))
+    devices = seen.split(",") if seen else [str(number) for number in range(here)]
     if local >= len(devices):
-        raise RequestError(f"torchrun began {processes} processes here and CUDA_VISIBLE_DEVICES={seen}; begin as many")
+        raise RequestError(f"torchrun began {here} processes here and CUDA_VISIBLE_DEVICES={seen}; begin as many")
     os.environ["CUDA_VISIBLE_DEVICES"] = devices[local]
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from scipy import stats
 
-from experiments.sweeps import ROOT, finished, newest_sweep, tell, write_manifest
+from experiments.sweeps import ROOT, asked_for, tell, write_manifest
 from tgpo.report.collect import RunFiles, run_numbers
 from tgpo.report.markdown import fill, mean_and_range
 from tgpo.rundir import write_whole
@@ -47,10 +46,7 @@ def table(summary: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m experiments.engine_parity", description=__doc__)
-    parser.add_argument("sweep", nargs="?", type=Path, help="the sweep's folder (default: the newest)")
-    sweep = parser.parse_args().sweep or newest_sweep("engine_parity")
-    done, unfinished = finished(sweep)
+    done, unfinished = asked_for("engine_parity", __doc__)
     summary = pd.DataFrame([summary_row(run) for run in done]).sort_values(["engine", "seed"])
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_whole(RESULTS / "summary.csv", summary.to_csv(index=False, float_format="%.6g"))

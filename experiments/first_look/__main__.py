@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from experiments.sweeps import ROOT, finished, newest_sweep, tell, write_manifest
+from experiments.sweeps import ROOT, asked_for, tell, write_manifest
 from tgpo.report.collect import RunFiles, run_numbers
 from tgpo.report.figures import COLOURS, HEIGHT, to_svg
 from tgpo.report.markdown import mean_and_range
@@ -71,10 +69,7 @@ def figure(data: pd.DataFrame, metric: str, title: str, unit: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m experiments.first_look", description=__doc__)
-    parser.add_argument("sweep", nargs="?", type=Path, help="the sweep's folder (default: the newest)")
-    sweep = parser.parse_args().sweep or newest_sweep("first_look")
-    done, unfinished = finished(sweep)
+    done, unfinished = asked_for("first_look", __doc__)
     summary = pd.DataFrame([summary_row(run) for run in done]).sort_values(["objective", "seed"])
     data = pd.concat([curves(run) for run in done])
     RESULTS.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tgpo.command import INTERRUPTED, fail_with, remove_if_empty, request_of
+from tgpo.command import INTERRUPTED, fail, remove_if_empty, request_of
 from tgpo.divergence.options import check_engines, check_options
 from tgpo.errors import RequestError
 
@@ -46,7 +46,7 @@ def main() -> None:
         show(console, what, found)
         print(f"table, figure and JSON  {folder}")
     except RequestError as error:
-        fail_with(error)
+        fail(error)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     finally:

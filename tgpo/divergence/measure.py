@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tgpo.config import Request
-from tgpo.demonstrate import in_parts
+from tgpo.demonstrate import ROWS_AT_ONCE
 from tgpo.divergence.bootstrap import Array, Pooled, Ratio
 from tgpo.divergence.options import DivergenceOptions
 from tgpo.divergence.rows import RowStatistics
@@ -29,6 +29,7 @@ from tgpo.preflight import longest_sequence, problems_met
 from tgpo.rollout.base import RolloutEngine, Sampling
 from tgpo.rollout.hf import HFRollout
 from tgpo.run import load_rollout, load_student, load_teacher, prepare
+from tgpo.sampling import in_parts
 from tgpo.seeds import derived_seed
 from tgpo.teachers.base import Teacher, check_signal
 from tgpo.teachers.hf import HFTeacher
@@ -118,7 +119,7 @@ def respond(
     sampling = Sampling(options.samples, rollout.temperature, rollout.max_response_length, seed)
     found: list[Rollout] = []
     tell(f"{who} responds", 0, total)
-    for part in in_parts(sampler, problems, sampling):
+    for part in in_parts(sampler, problems, sampling, ROWS_AT_ONCE):
         found += part
         tell(f"{who} responds", len(found), total)
     return Responses(found, np.arange(len(found)) // options.samples)

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tgpo.command import INTERRUPTED, composed, fail_with
+from tgpo.command import INTERRUPTED, composed, fail
 from tgpo.config import Request, check
 from tgpo.errors import RequestError, did_you_mean
 from tgpo.evaluation.checkpoint import Located, locate
@@ -38,7 +38,7 @@ def main() -> None:
             print("interrupted; the same command goes on with what is not done", file=sys.stderr)
             sys.exit(INTERRUPTED)
     except RequestError as error:
-        fail_with(error)
+        fail(error)
 
     from tgpo.provenance import provenance
 

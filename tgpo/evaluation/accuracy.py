@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tgpo.distributed import once
 from tgpo.rollout.base import RolloutEngine, Sampling
-from tgpo.seeds import derived_seed
+from tgpo.sampling import in_parts
 from tgpo.tasks.base import Rewards
 from tgpo.types import Problem, Rollout
 
@@ -58,20 +58,15 @@ def evaluate(
     n and for those of `pass_at` below it. `tell` hears of every problem done.
     """
     problems, n = questions.eval_problems(), sampling.samples_per_problem
-    at_once, rollouts = max(1, rows_at_once // n), list[Rollout]()
-    responses, rewards, timeouts = list[str](), list[float](), 0
-    for first in range(0, len(problems), at_once):
-        seed = derived_seed(sampling.seed, "rows", first)
-        part = engine.generate(
-            problems[first : first + at_once], Sampling(n, sampling.temperature, sampling.max_response_length, seed)
-        )
+    rollouts, responses, rewards, timeouts = list[Rollout](), list[str](), list[float](), 0
+    for part in in_parts(engine, problems, sampling, rows_at_once):
         written = tokenizer.batch_decode([r.response_ids for r in part], skip_special_tokens=True)
         verdicts = verified(questions, part, written)
         rollouts += part
         responses += written
         rewards += verdicts.values
         timeouts += verdicts.timeouts
-        tell(min(first + at_once, len(problems)), len(problems))
+        tell(len(rollouts) // n, len(problems))
     right = [int(sum(rewards[i : i + n])) for i in range(0, len(rollouts), n)]
     by_problem = {"accuracy": [c / n for c in right]}
     by_problem |= {f"pass@{k}": [pass_at_k(n, c, k) for c in right] for k in sorted({*pass_at, n}) if k <= n}

@@ -9,7 +9,7 @@ from typing import Any
 
 from tgpo.errors import RequestError
 from tgpo.models import resolve
-from tgpo.rundir import RunDirectory
+from tgpo.rundir import RunDirectory, complete
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,9 @@ class Located:
 
     @property
     def slug(self) -> str:
-        """A folder's name: the last three parts of the path at most."""
+        """A folder's name: of the run and the step, or the last two parts of the path."""
         path = Path(self.model)
-        parts = path.parts[-4:-1] if path.name == "model" and self.run is not None else path.parts[-2:]
-        if self.run is not None:
-            parts = (self.run.resolve().name, *(part for part in parts if part.startswith("step-")))
+        parts = path.parts[-2:] if self.run is None else (self.run.resolve().name, path.parent.name)
         return re.sub(r"[^\w.-]+", "-", "-".join(parts)).strip("-")
 
     def run_config(self) -> dict[str, Any]:
@@ -37,10 +35,10 @@ def locate(given: str) -> Located:
     """Raises RequestError for a run without a checkpoint; other paths are left for the checks of model files."""
     path = Path(given)
     if (path / "config.yaml").is_file():  # a run
-        steps = [(int(p.name[5:]), p) for p in (path / "checkpoints").glob("step-*") if p.name[5:].isdigit()]
-        if not steps:
+        found = complete(path / "checkpoints")
+        if not found:
             raise RequestError(f"checkpoint={given}: that run has no complete checkpoint")
-        return Located(given, str(max(steps)[1] / "model"), path)
+        return Located(given, str(found[-1] / "model"), path)
     if (path / "model" / "config.json").is_file():  # checkpoints/step-N
         path = path / "model"
     if (path / "config.json").is_file():

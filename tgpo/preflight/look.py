@@ -38,6 +38,11 @@ class Look:
         return load_tokenizer(student.path, student.revision, student.chat_template)
 
     @cached_property
+    def strings(self) -> list[str | None]:
+        """What the ids of the student's tokenizer stand for."""
+        return id_strings(self.tokenizer)
+
+    @cached_property
     def teacher_tokenizer(self) -> Any:
         teacher = self.options.teacher
         assert teacher.local_path is not None
@@ -48,6 +53,11 @@ class Look:
         assert options.path is not None
         self.configs[role] = load_config(options.path, options.revision, options.config)
         return self.configs[role]
+
+
+def id_strings(tokenizer: Any) -> list[str | None]:
+    by_id = {index: token for token, index in tokenizer.get_vocab().items()}
+    return [by_id.get(index) for index in range(max(by_id) + 1)]
 
 
 def objective_name(request: Request) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from tgpo.errors import RequestError
 from tgpo.preflight.look import Look, Note, longest_prompt, longest_response
 from tgpo.preflight.memory import Plan, Shape, arithmetic, checkpoint_bytes, passing, permanent, shape_of
+from tgpo.torchrun import processes
 
 GIB = 2**30
 WANDB_HOST = "https://api.wandb.ai"
@@ -67,7 +68,7 @@ def plan_of(look: Look) -> Plan:
         checkpointing=train.gradient_checkpointing,
         second_gradient=metrics.gradient_variance_every > 0 and metrics.gradient_variance_method == "exact",
         adapters=options.lora.rank,
-        processes=int(os.environ.get("WORLD_SIZE", "1")),
+        processes=processes(),
         rollout=rollout.backend,
         teacher="none" if options.teacher.path is None else options.teacher.backend,
         scores_old=rollout.old_logprobs == "recompute",

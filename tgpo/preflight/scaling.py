@@ -15,10 +15,7 @@ from tgpo.preflight.memory import Plan, Shape, arithmetic, checkpoint_bytes, pas
 GB = 1e9
 PROMPT = 1024  # the paper's cap
 BF16_PEAK, UTILISATION = 989e12, 0.35  # FLOP/s of an H100 SXM without sparsity (its data sheet); a guess
-BANDWIDTH, READS = (
-    3.35e12,
-    0.5,
-)  # byte/s of its memory (the same sheet); the fraction of it that decoding reaches, a guess
+BANDWIDTH, READS = 3.35e12, 0.5  # byte/s of its memory (the same sheet); the share that decoding reaches, a guess
 
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "Qwen2.5-0.5B": ("qwen2", {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from itertools import zip_longest
-from typing import Any
 
 from tgpo.config import first_line
 from tgpo.errors import RequestError, did_you_mean
-from tgpo.preflight.look import Look, Note
+from tgpo.preflight.look import Look, Note, id_strings
 
 PROBE = "What is 2+3?"
 MOST_SHOWN = 4  # strings of a list
@@ -22,7 +21,7 @@ def check_student_tokenizer(look: Look) -> str:
         raise
     except Exception as error:  # transformers and tokenizers raise many kinds
         raise RequestError(f"student.path={student.path}: its tokenizer does not load ({first_line(error)})") from error
-    strings, where = id_strings(tokenizer), f"student.path={student.path}: its tokenizer"
+    strings, where = look.strings, f"student.path={student.path}: its tokenizer"
     if len(strings) != len(tokenizer):
         raise RequestError(f"{where} has {len(tokenizer)} tokens and ids up to {len(strings) - 1}: some have none")
     if tokenizer.eos_token_id is None:
@@ -63,7 +62,7 @@ def check_tokenizers(look: Look) -> str | None:
         strings = id_strings(look.teacher_tokenizer)
     except Exception as error:  # transformers and tokenizers raise many kinds
         raise RequestError(f"teacher.path={teacher.path}: its tokenizer does not load ({first_line(error)})") from error
-    ours, names = id_strings(look.tokenizer), (look.options.student.path, teacher.path)
+    ours, names = look.strings, (look.options.student.path, teacher.path)
     extra = strings[len(ours) :]
     for index, (mine, theirs) in enumerate(zip_longest(ours, strings[: len(ours)])):
         if mine != theirs:
@@ -114,8 +113,3 @@ def student_ends(look: Look) -> list[int]:
     configured = found if isinstance(found, list) else [found]
     also = [tokenizer.get_vocab()[token] for token in look.options.student.end_tokens]
     return sorted({tokenizer.eos_token_id, *also, *(index for index in configured if index is not None)})
-
-
-def id_strings(tokenizer: Any) -> list[str | None]:
-    by_id = {index: token for token, index in tokenizer.get_vocab().items()}
-    return [by_id.get(index) for index in range(max(by_id) + 1)]

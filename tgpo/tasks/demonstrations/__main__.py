@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tgpo.command import fail_with, request_from
+from tgpo.command import fail, request_from
 from tgpo.errors import RequestError
 
 
@@ -35,7 +35,7 @@ def main() -> None:
         folder = Path(request.options.demonstrations.path)
         tally = demonstrate(request, folder, print)
     except RequestError as error:
-        fail_with(error)
+        fail(error)
     print(f"{tally.kept} demonstrations of {tally.answered} of {tally.asked} problems in {folder}")
 
 
