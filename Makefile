@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm try-vllm run test test-fast check format models figures parity smoke-135m docs bench clean
+.PHONY: help setup setup-vllm try-vllm run test test-fast check format models figures reproduce parity smoke-135m docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,13 @@ $(VENV)/.setup-vllm: $(VENV)/.setup
 	{ [ $$extra = vllm ] || $(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; }
 	@touch $@
 
-$(VENV)/.setup-bench: $(VENV)/.setup
+$(VENV)/.setup-# a sweep that was cut short goes on where it stopped
+reproduce: $(VENV)/.setup-dev ## make reproduce EXP=compare: an experiment's runs, then results/compare (experiments/ has the names)
+	@test -n "$(EXP)" || { echo "error: say which: make reproduce EXP=compare"; exit 2; }
+	@$(BIN)/python -m experiments.run $(EXP)
+	@$(BIN)/python -m experiments $(EXP)
+
+bench: $(VENV)/.setup
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
@@ -69,6 +75,12 @@ models: $(VENV)/.setup ## make the tiny models again, from nothing
 figures: $(VENV)/.setup ## the README's numbers and pictures: three objectives, five seeds, half an hour
 	@$(BIN)/python run.py -m experiment=first_look
 	@$(BIN)/python -m experiments.first_look
+
+# a sweep that was cut short goes on where it stopped
+reproduce: $(VENV)/.setup-dev ## make reproduce EXP=compare: an experiment's runs, then results/compare (experiments/ has the names)
+	@test -n "$(EXP)" || { echo "error: say which: make reproduce EXP=compare"; exit 2; }
+	@$(BIN)/python -m experiments.run $(EXP)
+	@$(BIN)/python -m experiments $(EXP)
 
 bench: $(VENV)/.setup-bench ## seconds a step against TRL, each objective against grpo, start-up; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks.step_time

@@ -54,6 +54,7 @@ def write_manifest(path: Path, command: str, done: Sequence[RunFiles], unfinishe
         "command": command,
         "runs_done": len(done),
         "runs_not_done": list(unfinished),
+        "seeds": sorted({run.config["seed"] for run in done}),
         **manifest(done),
         "seconds": float(sum(run.status["timings"]["seconds"] for run in done)),
     }

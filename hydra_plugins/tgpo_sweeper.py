@@ -5,6 +5,7 @@ Hydra finds plugins in the namespace package `hydra_plugins` alone. What a sweep
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import traceback
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
@@ -36,9 +38,25 @@ from tgpo.sweep import (
 Launched = dict[str, Outcome]
 
 
+# not a dataclass: Hydra does not enter a plugin's module where dataclasses look for it
+SCHEMA = {"_target_": "hydra_plugins.tgpo_sweeper.TGPOSweeper", "max_batch_size": None, "params": None, "arms": None}
+ConfigStore.instance().store(group="hydra/sweeper", name="tgpo", node=SCHEMA, provider="tgpo")
+
+
 class TGPOSweeper(BasicSweeper):
-    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
+    """`params` are multiplied out as Hydra does, the first slowest; each combination is run with each of `arms`.
+
+    An arm is one or several options, `objective=kdrl objective.mask=incorrect`: what no product of values can list.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: dict[str, str] | None = None,
+        arms: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(max_batch_size, params)
+        self.arms = [shlex.split(arm) for arm in arms or [""]]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         check_launcher(config)
@@ -86,7 +104,8 @@ class TGPOSweeper(BasicSweeper):
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         parsed = parser.parse_overrides([*self._parse_config(), *arguments])
-        (expanded,) = self.split_arguments(parsed, None)
+        (products,) = self.split_arguments(parsed, None)
+        expanded = [[*overrides, *arm] for overrides in products for arm in self.arms]
         self.validate_batch_is_legal(expanded)
         cells = name_cells(expanded)
         write_plan(self.directory, cells, arguments)

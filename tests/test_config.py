@@ -27,12 +27,14 @@ def test_every_choice_composes_and_checks(choice):
 
 @pytest.mark.parametrize("experiment", group_choices("experiment"))
 def test_every_experiment_composes_and_checks(experiment):
-    """The preset, and each value of each option it sweeps, seeds apart."""
+    """The preset, each value of each option it sweeps, seeds apart, and each of its arms."""
     config = composed(f"experiment={experiment}", HERE)
     check(config)
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        params = compose("config", [f"experiment={experiment}"], return_hydra_config=True).hydra.sweeper.params
-    for name, values in (params or {}).items():
+        sweeper = compose("config", [f"experiment={experiment}"], return_hydra_config=True).hydra.sweeper
+    for arm in sweeper.get("arms") or []:
+        check(composed(f"experiment={experiment}", *arm.split(), HERE))
+    for name, values in (sweeper.get("params") or {}).items():
         if name == "seed":
             continue
         parsed = OverridesParser.create().parse_override(f"{name}={values}")
@@ -46,7 +48,7 @@ def test_every_key_is_documented_where_it_is_defined():
     for path in sorted(CONF.rglob("*.yaml")):
         text = path.read_text()
         assert text.lstrip().startswith("#"), path
-        if path.parent.name in {"experiment", "tuning", "student"}:
+        if path.parent.name in {"experiment", "tuned", "tuning", "student"}:
             continue
         keys = [i for i, line in enumerate(text.splitlines()) if line and line[0].isalpha() and ":" in line]
         lines = text.splitlines()

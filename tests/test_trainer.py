@@ -42,6 +42,18 @@ def test_micro_batches_do_not_change_the_update(objective):
         assert tiny[name] == pytest.approx(whole[name], rel=1e-4, abs=1e-6), name
 
 
+@pytest.mark.parametrize("objective", ["tgpo", "rkl", "luffy"])
+def test_a_gradient_alone_is_the_one_that_is_stepped_with(objective):
+    alone, trainer = (small(f"objective={objective}").trainer for _ in range(2))
+    before = weights(alone)
+    gradient_P = alone.gradient(1)
+    record, _ = trainer.step(1)
+    assert torch.equal(weights(alone), before)
+    # per group and whole: float32 sums in another order
+    assert float(gradient_P.double().norm()) == pytest.approx(record["gradient/norm"], rel=1e-4)
+    assert all(p.grad is None for p in alone.parameters)
+
+
 def test_chunks_of_the_vocabulary_do_not_change_the_update():
     a, b = (stepped(f"train.max_logits={n}")[1] for n in (2**24, 101 * 16))
     assert b["loss/total"] == pytest.approx(a["loss/total"], rel=1e-5)

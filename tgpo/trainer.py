@@ -69,9 +69,7 @@ class Trainer:
         observe_topk = self.metrics.topk if due else 0
         collected = self.engine.collect(k, self.objective, observe_topk)
         update_started = time.perf_counter()
-        with torch.no_grad():
-            credit = self.objective.credit(collected.batch, k)
-        updates = self._split(collected, credit, observe_topk)
+        credit, updates = self._updates(k, collected, observe_topk)
         answers = [self._update(k, number, update) for number, update in enumerate(updates)]
         taken = [answer for answer in answers if answer is not None]
         with torch.no_grad():
@@ -96,6 +94,21 @@ class Trainer:
         if is_due(k, self.metrics.gradient_variance_every):
             record["gradient/variance_method"] = self.metrics.gradient_variance_method
         return record, collected
+
+    def gradient(self, k: int) -> Tensor:
+        """Of the first update on rollout batch k, before clipping, as one vector. Nothing is trained."""
+        _, updates = self._updates(k, self.engine.collect(k, self.objective, 0), 0)
+        for unit in self._micro_batches(updates[0], by_group=False):
+            for rows in unit:
+                self._backward(updates[0], rows)
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        self.optimizer.zero_grad(set_to_none=True)
+        return torch.cat([part.flatten() for part in parts])
+
+    def _updates(self, k: int, collected: Collected, observe_topk: int) -> tuple[Credit, list[Update]]:
+        with torch.no_grad():
+            credit = self.objective.credit(collected.batch, k)
+        return credit, self._split(collected, credit, observe_topk)
 
     def _split(self, collected: Collected, credit: Credit, observe_topk: int) -> list[Update]:
         """Whole groups, in the order they were rolled out, into equal updates; each reduces over its own tokens.

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from tgpo.tasks.arithmetic import evaluate
 from tgpo.tasks.verifier import last_boxed
-from tgpo.tiny.recipe import IGNORE, add_noise, cosine, encode_batch, fit, new_model, peak
-from tgpo.tiny.solutions import mostly_at_once, student_style, teacher_style
+from tgpo.tiny.recipe import IGNORE, add_noise, cosine, encode_batch, fit, interpolate, new_model, peak, rounded
+from tgpo.tiny.solutions import (
+    long_winded,
+    mostly_at_once,
+    reversed_digits,
+    student_style,
+    teacher_style,
+    wrong_at_minus,
+)
 from tgpo.tiny.tokenizer import build_tokenizer
 
 
@@ -15,8 +24,15 @@ def test_styles():
     assert teacher_style("12-85+20") == r"12-85=-73;-73+20=-53;\boxed{-53}"
     styled = [mostly_at_once(f"{a}+{b}") for a in range(10, 40) for b in range(10, 40)]
     assert 0.02 < sum(";" in text for text in styled) / len(styled) < 0.10
-    for style in (teacher_style, student_style, mostly_at_once):
+    assert long_winded("37+85-12") == r"37+80=117;117+5=122;122-10=112;112-2=110;\boxed{110}"
+    assert reversed_digits("37+85-12") == r"73+58=221;221-21=011;\boxed{110}"
+    for style in (teacher_style, student_style, mostly_at_once, long_winded, reversed_digits):
         assert last_boxed(style("99-10+45")) == str(evaluate("99-10+45"))
+
+
+def test_the_biased_style_is_one_too_many_at_every_minus():
+    assert wrong_at_minus("12-85+20-10") == r"12-85=-72;-72+20=-52;-52-10=-61;\boxed{-61}"
+    assert wrong_at_minus("12+85") == teacher_style("12+85")
 
 
 def test_only_the_response_carries_loss():
@@ -54,3 +70,20 @@ def test_noise_and_peak_leave_the_original_alone():
     assert torch.equal(noisy.model.norm.weight, model.model.norm.weight)
     ids = torch.tensor([[3, 6, 7, 4]])
     torch.testing.assert_close(peaked(ids).logits, 2 * model(ids).logits)
+
+
+def test_between_two_models_and_back():
+    start = new_model(build_tokenizer())
+    end = add_noise(start, 0.3, 0)
+    half = interpolate(start, end, 0.5)
+    for a, b, c in zip(start.parameters(), half.parameters(), end.parameters(), strict=True):
+        torch.testing.assert_close(b, (a + c) / 2)
+    assert all(
+        torch.equal(a, b) for a, b in zip(end.parameters(), interpolate(start, end, 1.0).parameters(), strict=True)
+    )
+
+
+def test_what_is_stored_in_bfloat16_is_what_was_measured():
+    model = rounded(new_model(build_tokenizer()))
+    stored = copy.deepcopy(model).bfloat16()
+    assert all(torch.equal(a, b.float()) for a, b in zip(model.parameters(), stored.parameters(), strict=True))

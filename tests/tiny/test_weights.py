@@ -27,6 +27,17 @@ BOUNDS = {  # name: (least, most accuracy), (least, most reverse KL before train
     "peaked": ((0.40, 0.70), (5.0, 20.0)),
     "small-gap": ((0.40, 0.90), (0.0, 0.5)),
     "answer-at-once": ((0.0, 0.30), (3.0, 20.0)),
+    "gap-0.5": ((0.55, 0.75), (0.4, 0.7)),
+    "gap-1": ((0.55, 0.75), (0.9, 1.4)),
+    "gap-2": ((0.55, 0.75), (1.7, 2.4)),
+    "gap-4": ((0.50, 0.75), (3.4, 4.5)),
+    "teacher-weak": ((0.88, 0.97), (0.0, 0.2)),
+    "teacher-weaker": ((0.75, 0.88), (0.0, 0.3)),
+    "teacher-weakest": ((0.45, 0.70), (0.2, 1.0)),
+    "teacher-biased": ((0.20, 0.40), (1.0, 20.0)),
+    "teacher-long": ((0.95, 1.0), (1.0, 20.0)),
+    "teacher-reversed": ((0.90, 1.0), (1.0, 20.0)),
+    "teacher-small": ((0.60, 1.0), (0.0, 2.0)),
 }
 
 
@@ -72,5 +83,5 @@ def test_loads_as_any_model_does(name):
 
 def test_all_together_stay_small():
     files = [path for path in Path(TINY_ROOT).rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 20e6
+    assert sum(path.stat().st_size for path in files) < 40e6
     assert not any(path.suffix in {".bin", ".pt", ".pth", ".pkl"} for path in files)

@@ -1,7 +1,4 @@
-"""How the shipped tiny models are made, from nothing: `make models`.
-
-A running-totals teacher is trained from scratch; the students are made from it, each with a policy gap of its own.
-"""
+"""What the tiny models are made with: training on a style of working, noise, mixtures. `family.py` says of what."""
 
 from __future__ import annotations
 
@@ -17,22 +14,22 @@ from torch.nn import functional as F
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from tgpo.tasks.arithmetic import expressions
-from tgpo.tiny.solutions import Style, teacher_style
+from tgpo.tiny.solutions import Style
 
 BATCH = 64
 TERMS = (2, 3, 4)
 IGNORE = -100
 
 
-def new_model(tokenizer: Any, seed: int = 0) -> Qwen3ForCausalLM:
+def new_model(tokenizer: Any, seed: int = 0, width: int = 128, layers: int = 4) -> Qwen3ForCausalLM:
     torch.manual_seed(seed)
     return Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=len(tokenizer),
-            hidden_size=128,
-            intermediate_size=384,
-            num_hidden_layers=4,
-            num_attention_heads=4,
+            hidden_size=width,
+            intermediate_size=3 * width,
+            num_hidden_layers=layers,
+            num_attention_heads=width // 32,
             num_key_value_heads=2,
             head_dim=32,
             max_position_embeddings=1024,
@@ -82,15 +79,14 @@ def cosine(peak: float, steps: int, warmup: int = 50) -> Iterator[float]:
         yield peak * min(1.0, (step + 1) / warmup) * decay
 
 
-def train_teachers(tokenizer: Any) -> tuple[Qwen3ForCausalLM, Qwen3ForCausalLM]:
-    """The half-trained checkpoint (2,000 steps) and the finished teacher (2,800 more at half the rate)."""
-    model = new_model(tokenizer)
-    for _ in fit(model, tokenizer, teacher_style, cosine(3e-3, 2000), "teacher/1"):
+def train(
+    model: Qwen3ForCausalLM, tokenizer: Any, style: Style, rates: Iterator[float], seed: str = "student"
+) -> Qwen3ForCausalLM:
+    """A copy that was trained on."""
+    trained = copy.deepcopy(model)
+    for _ in fit(trained, tokenizer, style, rates, seed):
         pass
-    half_trained = copy.deepcopy(model)
-    for _ in fit(model, tokenizer, teacher_style, cosine(1.5e-3, 2800), "teacher/2"):
-        pass
-    return half_trained, model
+    return trained
 
 
 def add_noise(model: Qwen3ForCausalLM, scale: float, seed: int) -> Qwen3ForCausalLM:
@@ -112,9 +108,15 @@ def peak(model: Qwen3ForCausalLM, factor: float = 2.0) -> Qwen3ForCausalLM:
     return peaked
 
 
-def retrain(model: Qwen3ForCausalLM, tokenizer: Any, style: Style, rate: float, steps: int) -> Qwen3ForCausalLM:
-    """A copy fine-tuned to another style at a constant learning rate."""
-    student = copy.deepcopy(model)
-    for _ in fit(student, tokenizer, style, iter([rate] * steps), "student"):
-        pass
-    return student
+def interpolate(start: Qwen3ForCausalLM, end: Qwen3ForCausalLM, share: float) -> Qwen3ForCausalLM:
+    """`(1 - share) * start + share * end`, weight by weight. Fair only where one was fine-tuned from the other."""
+    between, ends = copy.deepcopy(start), dict(end.named_parameters())
+    with torch.no_grad():
+        for name, parameter in between.named_parameters():
+            parameter.lerp_(ends[name], share)
+    return between
+
+
+def rounded(model: Qwen3ForCausalLM) -> Qwen3ForCausalLM:
+    """What is left of a model when it is stored in bfloat16, in half the room."""
+    return copy.deepcopy(model).bfloat16().float()

@@ -32,6 +32,30 @@ def student_style(expression: str) -> str:
     return running_totals(expression, "*=*")
 
 
+def long_winded(expression: str) -> str:
+    r"""Tens first, then ones, `37+85` -> `37+80=117;117+5=122;\boxed{122}`: correct, in twice the length."""
+    first, *rest = TERM.findall(expression)
+    parts = [part for term in rest for part in (f"{term[:-1]}0", f"{term[0]}{term[-1]}")]
+    return running_totals(first + "".join(parts), ";")
+
+
+def reversed_digits(expression: str) -> str:
+    r"""`37+85-12` -> `73+58=221;221-21=011;\boxed{110}`: the working writes every number ones first."""
+    *working, answer = running_totals(expression, ";").split(";")
+    return ";".join([*(re.sub(r"\d+", lambda digits: digits[0][::-1], step) for step in working), answer])
+
+
+def wrong_at_minus(expression: str) -> str:
+    r"""The teacher's format, one too many at every subtraction: sure of itself and wrong wherever there is one."""
+    first, *rest = TERM.findall(expression)
+    total, working = int(first), ""
+    for term in rest:
+        new_total = total + int(term) + (term[0] == "-")
+        working += f"{total}{term}={new_total};"
+        total = new_total
+    return working + rf"\boxed{{{total}}}"
+
+
 def mostly_at_once(expression: str) -> str:
     """The answer without working, but for six expressions in a hundred (always the same ones)."""
     if zlib.crc32(expression.encode()) % 100 < 6:

@@ -1,0 +1,26 @@
+"""`python -m experiments NAME [SWEEP...]` writes results/NAME/; `make reproduce EXP=NAME` runs the sweep before."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from experiments.sweeps import tell
+
+
+def main() -> None:
+    from experiments.catalogue import CATALOGUE
+    from experiments.results import publish
+
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    parser.add_argument("name", choices=CATALOGUE, metavar="NAME", help=", ".join(CATALOGUE))
+    parser.add_argument(
+        "sweeps", nargs="*", type=Path, metavar="SWEEP", help="the sweeps' folders (default: the newest)"
+    )
+    parser.add_argument("--again", action="store_true", help="from the committed runs.csv, without the runs")
+    asked = parser.parse_args()
+    print(publish(CATALOGUE[asked.name], None if asked.again else asked.sweeps).read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    tell(main)

@@ -1,0 +1,41 @@
+"""The experiments that are a sweep and a table: how the runs of each are told apart. `NAME/README.md` says why."""
+
+from __future__ import annotations
+
+from experiments.tables import COST, Experiment
+
+KNOBS = ("weight", "beta", "demonstrations", "topk", "variant", "estimator")
+
+CATALOGUE = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment("learning_rate", across="train.lr", unit="learning rate", log=True),
+        Experiment("tuning", rows=("objective", "train.warmup_steps", *(f"objective.{knob}" for knob in KNOBS))),
+        Experiment("compare", baseline="grpo"),
+        Experiment(
+            "tgpo_adv_control",
+            sweeps=("compare",),
+            only=("grpo", "tgpo_adv", "constant_bonus"),
+            baseline="constant_bonus",
+        ),
+        Experiment("compute", sweeps=("compare",), numbers=COST, baseline="grpo"),
+        Experiment("policy_gap", across="student", sweeps=("policy_gap", "compare")),
+        Experiment("placement", rows=("objective.estimator",), across="student"),
+        Experiment("reward_term", rows=("objective", "objective.reward"), across="student"),
+        Experiment("target", rows=("objective.target", "objective.topk"), across="objective.reward"),
+        Experiment("schedule", rows=("objective.weight", "objective.weighting", "objective.mismatch_budget")),
+        Experiment("length", rows=("objective", "objective.reward", "objective.mask_eos"), across="student"),
+        Experiment(
+            "sequential",
+            rows=("objective", "student.name"),
+            first="sequential_distil",
+            sweeps=("sequential", "compare"),
+            only=(
+                "grpo name=distilled",
+                *(f"{joint} name=tiny-large-gap" for joint in ("tgpo", "kdrl", "grpo", "luffy")),
+            ),
+        ),
+        Experiment("noisy_teacher", across="teacher", sweeps=("noisy_teacher", "compare")),
+        Experiment("teacher_style", across="teacher", sweeps=("teacher_style", "compare")),
+    )
+}

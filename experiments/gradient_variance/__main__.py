@@ -1,0 +1,118 @@
+"""`python -m experiments.gradient_variance` measures the noise of each objective's gradient at frozen students."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from experiments.sweeps import ROOT, tell
+from tgpo.command import request_from
+from tgpo.provenance import provenance
+from tgpo.run import build, demonstrations
+from tgpo.rundir import write_whole
+
+RESULTS = ROOT / "results" / "gradient_variance"
+STUDENTS = ("tiny-small-gap", "tiny-gap-1", "tiny-gap-2", "tiny-gap-4", "tiny-large-gap", "tiny-peaked")
+OBJECTIVES = ("tgpo", "rkl", "kdrl", "grpo", "luffy", "sft", "gkd", "fkl", "tgpo_adv")
+SEED = 200  # used by no training run
+TINY = 1e-30
+
+
+def gram(student: str, objective: str, batches: int) -> np.ndarray:
+    """Inner products of the gradients of independent rollout batches: all that the statistics need."""
+    asked = request_from([f"student={student}", f"tuned={objective}", f"seed={SEED}", "metrics.divergence_every=0"])
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = build(asked, None, demonstrations(asked, Path(folder))).trainer
+        gradients_NP = torch.stack([trainer.gradient(k) for k in range(1, batches + 1)])
+    return (gradients_NP @ gradients_NP.T).double().numpy()
+
+
+def noise(gram_NN: np.ndarray) -> dict[str, float]:
+    """`trace` of the covariance of a batch's gradient, `signal`, the unbiased square of its mean, and their ratio.
+
+    `signal` is the mean of `g_i . g_j` over i != j; the ratio is how many batches would have to be averaged for as much
+    signal as noise.
+    """
+    n = len(gram_NN)
+    diagonal = np.trace(gram_NN)
+    signal = (gram_NN.sum() - diagonal) / (n * (n - 1))
+    trace = diagonal / n - signal
+    return {"trace": trace, "signal": signal, "noise to signal": trace / signal if signal > 0 else math.inf}
+
+
+def jackknifed(gram_NN: np.ndarray, statistic: Callable[[np.ndarray], float]) -> tuple[float, float]:
+    """A 95 % interval by leaving out one batch at a time; nothing is resampled twice, which would look like signal."""
+    n = len(gram_NN)
+    left_N = np.array([statistic(np.delete(np.delete(gram_NN, i, 0), i, 1)) for i in range(n)])
+    error = math.sqrt((n - 1) / n * float(((left_N - left_N.mean()) ** 2).sum()))
+    reach = float(stats.t.ppf(0.975, n - 1)) * error
+    return statistic(gram_NN) - reach, statistic(gram_NN) + reach
+
+
+def log_ratio(gram_NN: np.ndarray) -> float:
+    return math.log(max(noise(gram_NN)["noise to signal"], TINY))
+
+
+def measured(student: str, objective: str, batches: int) -> dict[str, Any]:
+    started = time.perf_counter()
+    gram_NN = gram(student, objective, batches)
+    found = noise(gram_NN)
+    low = high = math.nan
+    if math.isfinite(found["noise to signal"]):
+        low, high = (math.exp(min(end, 700.0)) for end in jackknifed(gram_NN, log_ratio))
+    interval = {"noise to signal low": low, "noise to signal high": high}
+    return {"student": student, "objective": objective, "batches": batches, **found, **interval,
+            "seconds": time.perf_counter() - started}  # fmt: skip
+
+
+def table(data: pd.DataFrame) -> str:
+    """Noise to signal with its interval, an objective a row and a student a column, in the order of their gaps."""
+    rows = []
+    for objective, group in data.groupby("objective", sort=False):
+        cells = {row["student"]: told(row) for row in group.to_dict("records")}
+        rows.append({"noise to signal": f"`{objective}`"} | cells)
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def told(row: dict[Any, Any]) -> str:
+    low, high = row["noise to signal low"], row["noise to signal high"]
+    if pd.isna(low):
+        return "no signal seen"
+    return f"{row['noise to signal']:.3g} [{low:.2g}, {high:.2g}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m experiments.gradient_variance", description=__doc__)
+    parser.add_argument("--batches", type=int, default=32, help="independent rollout batches (default: 32)")
+    parser.add_argument("--again", action="store_true", help="the table from the committed noise.csv")
+    asked = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    if not asked.again:
+        rows = []
+        for student in STUDENTS:
+            for objective in OBJECTIVES:
+                rows.append(measured(student, objective, asked.batches))
+                print(f"{student:16} {objective:10} noise to signal {told(rows[-1])}", flush=True)
+                write_whole(RESULTS / "noise.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        origin = provenance({"seed": SEED})
+        made = {name: origin[name] for name in ("versions", "hardware", "git") if name in origin}
+        record = {"command": "make reproduce EXP=gradient_variance", "seed": SEED, **made,
+                  "seconds": sum(row["seconds"] for row in rows)}  # fmt: skip
+        write_whole(RESULTS / "manifest.json", json.dumps(record, indent=1) + "\n")
+    write_whole(RESULTS / "table.md", table(pd.read_csv(RESULTS / "noise.csv")))
+    print((RESULTS / "table.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    tell(main)

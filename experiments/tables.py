@@ -1,0 +1,180 @@
+"""How an experiment's runs are told apart, and what its table and figure show of them. Made from `runs.csv` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from experiments.sweeps import ROOT
+from tgpo.report.figures import COLOURS, HEIGHT, to_svg
+from tgpo.report.statistics import holm, mean_interval, paired
+from tgpo.report.sweep_page import p_value, shown
+
+FORMATS = {
+    "mean accuracy": ".3f", "lowest accuracy": ".3f", "final length": ".1f", "truncated": ".3f", "reverse KL": ".2f",
+    "gradient norm": ".2f", "gradient variance": "3 digits", "generated tokens": "3 digits",
+    "tokens the teacher scored": "3 digits", "tokens the teacher wrote": "3 digits", "seconds of steps": "3 digits",
+}  # fmt: skip
+QUALITY = tuple(FORMATS)[:7]
+COST = ("mean accuracy", *tuple(FORMATS)[7:])
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """How the runs of one experiment are told apart.
+
+    Args:
+        name: of the folder here and of that in `results/`.
+        rows: the options that name a row of the table: `objective`, or dotted options.
+        across: an option, or a number of the run, that is the second axis of the table and the figure's x; or none.
+        baseline: the row that the others are compared with, seed by seed.
+        sweeps: the `conf/experiment` it is read from, itself by default. Of the second and further ones, the rows and
+            seeds of the first: the cells that another experiment has run already are not run again.
+        first: the `conf/experiment` that has to be run before.
+        only: the rows to keep, of all sweeps; those of the first by default.
+        numbers: what the table has beside the final accuracy.
+        unit: of `across`, on the figure.
+        log: whether x is on a logarithmic scale.
+    """
+
+    name: str
+    rows: tuple[str, ...] = ("objective",)
+    across: str | None = None
+    baseline: str | None = None
+    sweeps: tuple[str, ...] = ()
+    first: str | None = None
+    only: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = QUALITY
+    unit: str = ""
+    log: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / "results" / self.name
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return self.sweeps or (self.name,)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (*self.rows, *([self.across] if self.across else []))
+
+
+def label(values: Sequence[str], keys: Sequence[str]) -> str:
+    """`tgpo reward=False`; what an objective does not have is left out."""
+    named = [
+        value if key == "objective" else f"{key.rsplit('.', 1)[-1]}={value}"
+        for key, value in zip(keys, values, strict=True)
+    ]
+    return " ".join(part for part, value in zip(named, values, strict=True) if value not in ("None", "nan"))
+
+
+def labelled(runs: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
+    """With the row of the table that each run belongs to, as `arm`."""
+    values = runs[list(experiment.rows)].astype(str).to_numpy().tolist()
+    return runs.assign(arm=[label(own, experiment.rows) for own in values])
+
+
+def tables(runs: pd.DataFrame, experiment: Experiment) -> str:
+    """One table, or one of accuracies across the second axis and one of everything else."""
+    runs = labelled(runs, experiment)
+    if experiment.across is None:
+        return summary(runs, experiment.numbers, experiment.baseline)
+    apart = runs["arm"] + f" {experiment.across.rsplit('.', 1)[-1]}=" + runs[experiment.across].map(text)
+    return f"{pivot(runs, experiment.across)}\n{summary(runs.assign(arm=apart), experiment.numbers, None)}"
+
+
+def summary(runs: pd.DataFrame, numbers: Sequence[str], baseline: str | None) -> str:
+    """An arm a row: means over seeds with Student's t intervals, and paired differences from the baseline."""
+    by_seed = {arm: group.set_index("seed") for arm, group in runs.groupby("arm", sort=False)}
+    rows, p = [], []
+    for arm, group in by_seed.items():
+        accuracy = group["final accuracy"]
+        row = {"arm": f"`{arm}`", "runs": str(len(group)), "final accuracy": told(accuracy, ".3f", 0.0, 1.0)}
+        if baseline is not None:
+            difference = {} if arm == baseline else paired(accuracy, by_seed[baseline]["final accuracy"])
+            row[f"minus {baseline}"] = interval(difference, "difference", "+.3f")
+            p.append(difference.get("p", float("nan")))
+        rows.append(row | {name: told(group[name], FORMATS[name]) for name in numbers if name in group})
+    for row, adjusted in zip(rows, holm(p) if p else [], strict=bool(p)):
+        row["p (Holm)"] = p_value(adjusted)
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def pivot(runs: pd.DataFrame, across: str) -> str:
+    """Final accuracy, an arm a row and a value of `across` a column."""
+    runs = runs.assign(column=runs[across])
+    values = sorted(runs["column"].unique())
+    rows = []
+    for arm, group in runs.groupby("arm", sort=False):
+        cells = {text(v): group.loc[group["column"] == v, "final accuracy"] for v in values}
+        rows.append({"final accuracy": f"`{arm}`"} | {v: told(c, ".3f", 0.0, 1.0) for v, c in cells.items()})
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def told(values: pd.Series, form: str, least: float = float("-inf"), most: float = float("inf")) -> str:
+    """`0.930 [0.917, 0.943]`: the mean and Student's t interval of 95 %; without one where it has none."""
+    values = values.dropna()
+    if not len(values):
+        return "–"
+    found = {"mean": values.mean()}
+    if len(values) > 1 and values.max() > values.min():
+        low, high = mean_interval(values.to_numpy(float))
+        found |= {"mean_low": max(float(low), least), "mean_high": min(float(high), most)}
+    return interval(found, "mean", form)
+
+
+def interval(found: dict[str, Any], name: str, form: str) -> str:
+    if pd.isna(found.get(name)):
+        return "–"
+    low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
+    ends = "" if low is None or pd.isna(low) else f" [{shown(low, form)}, {shown(high, form)}]"
+    return shown(found[name], form) + ends
+
+
+def text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float | int) and not isinstance(value, bool) else str(value)
+
+
+def figure(runs: pd.DataFrame, experiment: Experiment) -> str:
+    """Final accuracy against the second axis, a panel an arm: means with their intervals, and the base in grey."""
+    assert experiment.across is not None
+    runs = labelled(runs, experiment).assign(x=lambda data: data[experiment.across])
+    rows = []
+    for (arm, x), group in runs.groupby(["arm", "x"], sort=False):
+        accuracy = group["final accuracy"].dropna()
+        low = high = accuracy.mean()
+        if len(accuracy) > 1 and accuracy.max() > accuracy.min():
+            low, high = mean_interval(accuracy.to_numpy(float))
+        rows.append({"arm": arm, "x": x, "base": group["base accuracy"].mean(), "mean": accuracy.mean(),
+                     "low": max(low, 0.0), "high": min(high, 1.0)})  # fmt: skip
+    return to_svg(panels(pd.DataFrame(rows), experiment))
+
+
+def panels(means: pd.DataFrame, experiment: Experiment) -> alt.FacetChart:
+    values = sorted(means["x"].unique())
+    title = experiment.unit or experiment.across
+    if pd.api.types.is_numeric_dtype(means["x"]) and not pd.api.types.is_bool_dtype(means["x"]):
+        axis = alt.Axis(values=values, format="~e" if experiment.log else "~g")
+        scale = alt.Scale(type="log" if experiment.log else "linear", nice=False, padding=8)
+        x = alt.X("x:Q", title=title, scale=scale, axis=axis)
+    else:
+        x = alt.X("x:N", title=title, sort=list(means["x"].unique()), axis=alt.Axis(labelAngle=-35))
+    y = alt.Y("mean:Q", title="final accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5))
+    base = alt.Chart(means).encode(x=x)
+    layers = alt.layer(
+        base.mark_line(strokeWidth=1.2, strokeDash=[3, 3], color="#8A8F98").encode(y=alt.Y("base:Q")),
+        base.mark_line(strokeWidth=1.8, color=COLOURS[0]).encode(y=y),
+        base.mark_rule(strokeWidth=1.6, color=COLOURS[0]).encode(y=alt.Y("low:Q"), y2="high:Q"),
+        base.mark_point(filled=True, size=50, opacity=1, color=COLOURS[0]).encode(y=y),
+    )
+    header = alt.Header(title=None, labelFontSize=12, labelFontWeight=500)
+    return layers.properties(width=170, height=HEIGHT * 0.55).facet(
+        alt.Facet("arm:N", header=header, sort=list(means["arm"].unique())), columns=4
+    )

@@ -1,0 +1,54 @@
+"""What is committed of an experiment is what its numbers make; its sweep, its page and its folder go by one name."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.catalogue import CATALOGUE
+from experiments.gradient_variance.__main__ import jackknifed, log_ratio, noise
+from experiments.tables import figure, tables
+from tests.compose import group_choices
+from tests.conftest import ROOT
+
+PUBLISHED = sorted(name for name, found in CATALOGUE.items() if (found.folder / "runs.csv").is_file())
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_table_is_made_from_the_committed_runs(name):
+    experiment = CATALOGUE[name]
+    runs = pd.read_csv(experiment.folder / "runs.csv")
+    assert tables(runs, experiment) == (experiment.folder / "table.md").read_text()
+    assert json.loads((experiment.folder / "manifest.json").read_text())["runs_done"] == len(runs)
+    if experiment.across:
+        assert figure(runs, experiment).startswith("<svg")
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_experiment_has_its_sweep_and_its_page(name):
+    found = CATALOGUE[name]
+    assert {*found.sources, *filter(None, [found.first])} <= set(group_choices("experiment"))
+    page = (ROOT / "experiments" / name / "README.md").read_text()
+    for part in ("**Question.**", "**Prediction", "**Command.**", "**What came out.**", "**What it does not show.**"):
+        assert part in page, part
+    assert f"make reproduce EXP={name}" in page
+
+
+def test_noise_and_signal_are_unbiased_and_their_interval_covers():
+    """Gradients of known mean and covariance: 300 experiments of 32 batches, ratio 4."""
+    rng = np.random.default_rng(0)
+    mean_P = np.full(50, 0.1)  # its square is 0.5
+    found, covered = [], 0
+    for _ in range(300):
+        gradients_NP = mean_P + 0.2 * rng.standard_normal((32, 50))  # the trace is 2
+        gram_NN = gradients_NP @ gradients_NP.T
+        found.append(noise(gram_NN))
+        low, high = jackknifed(gram_NN, log_ratio)
+        covered += low <= np.log(4) <= high
+    # standard errors of the two means: below 0.005 and 0.01
+    assert np.mean([f["trace"] for f in found]) == pytest.approx(2, abs=0.02)
+    assert np.mean([f["signal"] for f in found]) == pytest.approx(0.5, abs=0.03)
+    assert 0.91 <= covered / 300 <= 0.99  # 95 %, three standard errors either way

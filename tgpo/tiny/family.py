@@ -1,0 +1,148 @@
+r"""Every shipped tiny model: what it is made of, and what its card says of it.
+
+The ladder of policy gaps goes from the teacher to a student that writes in a format of its own. What lies between is on
+the straight line between the two sets of weights, with noise that brings each to a base accuracy of 0.6 to 0.7, so that
+the rungs differ in their gap and little else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import Qwen3ForCausalLM
+
+from tgpo.models import load_model
+from tgpo.tiny.recipe import add_noise, cosine, interpolate, new_model, peak, rounded, train
+from tgpo.tiny.solutions import (
+    long_winded,
+    mostly_at_once,
+    reversed_digits,
+    student_style,
+    teacher_style,
+    wrong_at_minus,
+)
+
+FINE_TUNING = 5e-4  # constant rate
+NEW_STYLE = (1e-3, 800)  # peak of a cosine, steps
+
+
+@dataclass
+class Family:
+    """The models others are made of, each made when it is first asked for.
+
+    Args:
+        kept: a folder whose teacher is read instead of trained; None trains everything.
+    """
+
+    tokenizer: Any
+    kept: Path | None = None
+
+    @cached_property
+    def half_trained(self) -> Qwen3ForCausalLM:
+        return train(new_model(self.tokenizer), self.tokenizer, teacher_style, cosine(3e-3, 2000), "teacher/1")
+
+    @cached_property
+    def teacher(self) -> Qwen3ForCausalLM:
+        if self.kept is not None:
+            kept: Any = load_model(str(self.kept / "teacher"), "float32", torch.device("cpu"))
+            return kept.requires_grad_(True)
+        return train(self.half_trained, self.tokenizer, teacher_style, cosine(1.5e-3, 2800), "teacher/2")
+
+    @cached_property
+    def own_format(self) -> Qwen3ForCausalLM:
+        return train(self.teacher, self.tokenizer, student_style, iter([FINE_TUNING] * 400))
+
+    def between(self, share: float, noise: float) -> Qwen3ForCausalLM:
+        return add_noise(interpolate(self.teacher, self.own_format, share), noise, seed=0)
+
+
+class Model(NamedTuple):
+    """`stored` in bfloat16 takes half the room; the first five are older than that."""
+
+    make: Callable[[Family], Qwen3ForCausalLM]
+    how: str
+    stored: str = "bfloat16"
+
+
+def rung(share: float, noise: float) -> Model:
+    how = (
+        f"A rung of the ladder of policy gaps: {share} of the way from the teacher's weights to those of the large-gap "
+        f"student (before its noise), then noise on every matrix: `p += randn * {noise} * std(p)`."
+    )
+    return Model(lambda family: family.between(share, noise), how)
+
+
+def weak_teacher(noise: float) -> Model:
+    how = f"The teacher with noise on every matrix, `p += randn * {noise} * std(p)`: the same format, less skill."
+    return Model(lambda family: add_noise(family.teacher, noise, seed=1), how)
+
+
+def restyled(style: Callable[[str], str], what: str) -> Model:
+    rate, steps = NEW_STYLE
+    how = f"The teacher, fine-tuned for {steps} steps of 64 problems (cosine from {rate}) to {what}."
+    return Model(lambda f: train(f.teacher, f.tokenizer, style, cosine(rate, steps), "restyled"), how)
+
+
+FAMILY: dict[str, Model] = {
+    "teacher": Model(
+        lambda family: family.teacher,
+        "Trained from scratch on running totals (`37+85-12` -> `37+85=122;122-12=110;\\boxed{110}`): 2,000 steps of 64 "
+        "problems at a peak learning rate of 3e-3, then 2,800 at 1.5e-3, cosine decay each.",
+        "float32",
+    ),
+    "small-gap": Model(
+        lambda family: add_noise(family.half_trained, 0.5, seed=0),
+        "The teacher's checkpoint after 2,000 steps, with noise on every matrix: `p += randn * 0.5 * std(p)`. Same "
+        "format as the teacher, less skill.",
+        "float32",
+    ),
+    "large-gap": Model(
+        lambda family: add_noise(family.own_format, 0.3, seed=0),
+        "The teacher, fine-tuned for 400 steps of 64 problems at a constant learning rate of 5e-4 to a format of its "
+        "own, `12+34=46*=*46-5=41*=*\\boxed{41}`, then noise on every matrix: `p += randn * 0.3 * std(p)`. It can do "
+        "sums, but its rollouts leave the teacher's support at the first separator.",
+        "float32",
+    ),
+    "peaked": Model(
+        lambda family: peak(add_noise(family.own_format, 0.3, seed=0)),
+        "The large-gap student with its final norm's weight doubled: logits times two, greedy answers unchanged.",
+        "float32",
+    ),
+    "answer-at-once": Model(
+        lambda f: train(f.teacher, f.tokenizer, mostly_at_once, iter([FINE_TUNING] * 200)),
+        "The teacher, fine-tuned for 200 steps of 64 problems at 5e-4 to answer without working "
+        "(`\\boxed{110}`), but for 6 problems in 100, which keep the running totals.",
+        "float32",
+    ),
+    "gap-0.5": rung(0.42, 0.5),
+    "gap-1": rung(0.5, 0.5),
+    "gap-2": rung(0.6, 0.3),
+    "gap-4": rung(0.66, 0.1),
+    "teacher-weak": weak_teacher(0.4),
+    "teacher-weaker": weak_teacher(0.5),
+    "teacher-weakest": weak_teacher(0.6),
+    "teacher-biased": restyled(
+        wrong_at_minus, "add one at every subtraction (`37-12=26`): sure of itself, and wrong wherever there is a minus"
+    ),
+    "teacher-long": restyled(long_winded, "add tens and ones one after the other (`37+80=117;117+5=122;`)"),
+    "teacher-reversed": restyled(reversed_digits, "write the numbers of its working ones first (`73+58=221;`)"),
+    "teacher-small": Model(
+        lambda f: train(
+            new_model(f.tokenizer, width=64, layers=3), f.tokenizer, teacher_style, cosine(3e-3, 4000), "teacher/1"
+        ),
+        "Trained from scratch on the teacher's format, 4,000 steps of 64 problems, cosine from 3e-3; three layers of "
+        "half the width.",
+    ),
+}
+
+
+def made(name: str, family: Family) -> Qwen3ForCausalLM:
+    """The model as it is stored, in float32."""
+    recipe = FAMILY[name]
+    model = recipe.make(family)
+    return (model if recipe.stored == "float32" else rounded(model)).eval()
