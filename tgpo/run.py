@@ -55,13 +55,14 @@ def run(request: Request, directory: Path, start: Start | None = None) -> None:
                 writer = closing.enter_context(open_writer(request, files, parts.done))
                 for step in rounds(parts, files, interrupt, writer):
                     files.status("running", step)
-            files.status("done", step)
         except (RunInterruptedError, KeyboardInterrupt):
             files.status("interrupted", step, f"stopped on request, go on with resume={directory}")
             raise
         except BaseException as error:
             files.status("failed", step, f"{type(error).__name__}: {error}")
             raise
+        else:
+            files.status("done", step)  # what comes after can be made again
         finally:
             # now, not while the next job of a sweep runs: a vLLM engine that is collected takes what another one shares
             parts = None

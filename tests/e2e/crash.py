@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
@@ -38,9 +38,18 @@ OPTIONS = [
     "task.eval_two_terms=8", "task.eval_more_terms=8", "train.threads=1", "metrics.rollout_samples_every=1",
 ]  # fmt: skip
 STEPS = ("rollout", "update", "evaluation", "checkpoint")
-PHASES = ("start-up", "demonstrations", "base evaluation", *STEPS, "report")  # in the order a run comes by them
+PHASES = (
+    "start-up",
+    "demonstrations",
+    "loading",
+    "base evaluation",
+    *STEPS,
+    "report",
+)  # in the order a run comes by them
 LOOK_SECONDS = 0.002
 CHECKPOINT_SECONDS = 0.06  # of a model of 3 MB
+LOADING_SECONDS = 0.5
+DEMONSTRATIONS_SECONDS = 1.0
 REPORT_SECONDS = 1.0
 PATIENCE = 300.0
 
@@ -58,9 +67,17 @@ class Paces:
             max(r[name] for r in found)
             for name, found in (("time/rollout", train), ("time/step", train), ("time/eval", evaluation))
         )
-        spans = {"start-up": loading, "demonstrations": 1.0, "base evaluation": exam, "rollout": rollout}
-        spans |= {"update": step - rollout, "evaluation": exam, "checkpoint": CHECKPOINT_SECONDS}
-        return cls(spans | {"report": REPORT_SECONDS})
+        spans = {"start-up": loading, "base evaluation": exam, "evaluation": exam, "rollout": rollout}
+        spans |= {"update": step - rollout, "checkpoint": CHECKPOINT_SECONDS, "report": REPORT_SECONDS}
+        return cls(spans | {"loading": LOADING_SECONDS, "demonstrations": DEMONSTRATIONS_SECONDS})
+
+
+class Attempt(NamedTuple):
+    """`hit` is the phase the run was in when the signal came, None where it ended before; `told` what it said of it."""
+
+    code: int
+    hit: str | None
+    told: str
 
 
 class Watched:
@@ -90,7 +107,7 @@ class Watched:
             return "checkpoint"
         if not self.fresh(self.run / "metrics.jsonl"):
             told = self.run / "demonstrations"
-            return "demonstrations" if told.is_dir() and not list(told.glob("part-*.parquet")) else "start-up"
+            return "demonstrations" if told.is_dir() and not list(told.glob("part-*.parquet")) else "loading"
         lines = [record for _, record in whole_records(self.run / "metrics.jsonl")]
         if not lines:
             return "base evaluation"
@@ -104,12 +121,13 @@ class Watched:
 
 
 def attempt(
-    run: Path, options: Sequence[str], aim: str | None, rng: random.Random, paces: Paces | None, number: int
-) -> tuple[int, str | None]:
-    """Starts or resumes the run, sends it a signal at a random moment of the phase `aim`, and waits for its end.
-
-    Returns its exit code and the phase it was in when the signal came, None where it ended before.
-    """
+    run: Path,
+    options: Sequence[str],
+    aim: str | None = None,
+    delay: float = 0.0,
+    signals: Sequence[int] = (signal.SIGKILL,),
+) -> Attempt:
+    """Starts or resumes the run, sends it the signals `delay` seconds after the phase `aim` began; awaits its end."""
     again = (run / "config.yaml").is_file()
     arguments = [f"resume={run}"] if again else [*options, f"output_dir={run}"]
     watched, hit = Watched(run), None
@@ -123,18 +141,19 @@ def attempt(
             while aim is not None and process.poll() is None and aim not in ("start-up", watched.phase()):
                 assert time.monotonic() < end, f"it never came to {aim}"
                 time.sleep(LOOK_SECONDS)
-            if aim is not None and paces is not None:
-                time.sleep(rng.uniform(0, paces.seconds[aim]))
+            time.sleep(delay)
             if aim is not None and process.poll() is None:
                 hit = watched.phase()
-                process.send_signal(number)
+                for number in signals:
+                    process.send_signal(number)
+                    time.sleep(0.25 if len(signals) > 1 else 0)  # two at once would be one
             code = process.wait(PATIENCE)
         finally:
             process.kill()
         told.seek(0)
-        if hit is None:
-            assert code == 0, told.read()
-    return code, hit
+        text = told.read()
+    assert hit is not None or code == 0, text
+    return Attempt(code, hit, text)
 
 
 def check_whole(run: Path) -> None:
@@ -162,15 +181,14 @@ def check_same(run: Path, whole: Path, steps: int) -> None:
 
 def undisturbed(run: Path, options: Sequence[str]) -> Paces:
     began = time.time()
-    code, _ = attempt(run, options, None, random.Random(), None, signal.SIGKILL)
-    assert code == 0
+    assert attempt(run, options).code == 0
     return Paces.of(run, (run / "config.yaml").stat().st_mtime - began)
 
 
 def next_aim(run: Path, options: Sequence[str], steps: int, tried: Counter[str], rng: random.Random) -> str:
     """Of the phases that lie before the run the one that was aimed at least."""
     step = max((r["step"] for _, r in whole_records(run / "metrics.jsonl")), default=-1)
-    before = ["start-up", *STEPS]
+    before = ["start-up", "loading", *STEPS]
     if step < 1:
         before += ["base evaluation", *(["demonstrations"] if "objective=luffy" in options else [])]
     if step >= steps - 2:
@@ -194,7 +212,8 @@ def torment(
         run = folder / f"killed-{number}"
         killing = sum(hits.values()) < kills
         aim = (left[0] if left else next_aim(run, options, steps, tried, rng)) if killing else None
-        _, hit = attempt(run, options, aim, rng, paces, signal.SIGKILL)
+        delay = rng.uniform(0, paces.seconds[aim]) if aim is not None else 0.0
+        hit = attempt(run, options, aim, delay).hit
         if aim is not None:
             tried[aim] += 1
         if hit is not None:
