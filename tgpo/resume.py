@@ -17,6 +17,7 @@ Key = tuple[str, ...]
 Changes = dict[str, tuple[Any, Any]]  # the old value and the new one of each (dotted) key
 
 ABSENT = "absent"
+MOST_SHOWN = 8  # changes on a line
 # about the command rather than the run; what the logger is, though it decides no number, does change the run's files
 OF_THE_COMMAND = {*NOT_PART_OF_THE_EXPERIMENT} - {"logger"}
 FIXED = {
@@ -129,15 +130,18 @@ def check_changes(run: Path, changes: Changes, allowed: bool) -> None:
 
 
 def told(changes: Changes) -> str:
-    return ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in changes.items())
+    shown = [f"{key}: {old} -> {new}" for key, (old, new) in changes.items()]
+    more = [f"and {len(shown) - MOST_SHOWN} more"] if len(shown) > MOST_SHOWN else []
+    return ", ".join(shown[:MOST_SHOWN] + more)
 
 
 def leaves(config: Mapping[str, Any], prefix: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """Every value by its key; a section without any has none."""
     for name, value in config.items():
         if not prefix and name in OF_THE_COMMAND:
             continue
         key = (*prefix, str(name))
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             yield from leaves(value, key)
         else:
             yield key, value
