@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from tabulate import tabulate
@@ -64,7 +65,7 @@ class Paces:
     def of(cls, run: Path, loading: float) -> Paces:
         train, evaluation = records(run, "train"), records(run, "eval")
         rollout, step, exam = (
-            max(r[name] for r in found)
+            median(r[name] for r in found)
             for name, found in (("time/rollout", train), ("time/step", train), ("time/eval", evaluation))
         )
         spans = {"start-up": loading, "base evaluation": exam, "evaluation": exam, "rollout": rollout}
@@ -186,19 +187,17 @@ def undisturbed(run: Path, options: Sequence[str]) -> Paces:
 
 
 def next_aim(run: Path, options: Sequence[str], steps: int, tried: Counter[str], rng: random.Random) -> str:
-    """Of the phases that lie before the run the one that was aimed at least."""
+    """Of the phases that lie before the run the one that was aimed at least; first those a run comes by once."""
     step = max((r["step"] for _, r in whole_records(run / "metrics.jsonl")), default=-1)
-    before = ["start-up", "loading", *STEPS]
-    if step < 1:
-        before += ["base evaluation", *(["demonstrations"] if "objective=luffy" in options else [])]
-    if step >= steps - 2:
-        before.append("report")
+    once = ["base evaluation", *(["demonstrations"] if "objective=luffy" in options else [])] if step < 1 else []
+    once += ["report"] if step >= steps - 2 else []
+    before = ["start-up", "loading", *STEPS, *once]
     rng.shuffle(before)
-    return min(before, key=lambda phase: tried[phase])
+    return min(before, key=lambda phase: tried[phase] - (phase in once))
 
 
 def torment(
-    folder: Path, options: Sequence[str], kills: int, seed: int, steps: int = 12, aims: Sequence[str] = ()
+    folder: Path, options: Sequence[str], kills: int, seed: int, steps: int = 6, aims: Sequence[str] = ()
 ) -> Counter[str]:
     """Kills runs in `folder` so many times; whenever one comes to its end it is compared, and another is begun.
 
