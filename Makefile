@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm try-vllm run test test-fast check format models figures reproduce parity smoke-135m docs bench clean
+.PHONY: help setup setup-vllm try-vllm run test test-fast crash-test check format models figures reproduce parity smoke-135m docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ try-vllm: $(VENV)/.setup
 
 test-fast: $(VENV)/.setup-dev ## the tests that neither train nor start processes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2
+
+crash-test: $(VENV)/.setup-dev ## fifty runs killed at random moments and resumed, compared with runs that were not
+	@$(BIN)/python -m tests.e2e.crash
 
 check: $(VENV)/.setup-dev ## lint, formatting and types
 	@$(BIN)/ruff check .

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
 from tests.parts import small
 from tgpo import checkpoint
-from tgpo.errors import RequestError
+from tgpo.resume import newest_intact
 
 
-def save(folder, parts):
+def save(folder, parts, step=1, bad_steps=0):
     trainer = parts.trainer
-    return checkpoint.save(folder, 1, trainer.policy, parts.tokenizer, trainer.optimizer, trainer.objective)
+    state = trainer.policy, parts.tokenizer, trainer.optimizer, trainer.objective
+    return checkpoint.save(folder, step, *state, bad_steps=bad_steps)
 
 
 def restore(folder, parts):
@@ -32,7 +35,7 @@ def test_a_controllers_state_comes_back(tmp_path):
 def test_optimiser_state_comes_back_exactly(tmp_path):
     trained, fresh = small("train.steps=2"), small("train.steps=2")
     trained.trainer.step(1)
-    assert restore(save(tmp_path, trained), fresh) == 1
+    assert restore(save(tmp_path, trained, bad_steps=3), fresh) == (1, 3)
     before, after = (t.trainer.optimizer.state_dict()["state"] for t in (trained, fresh))
     assert before.keys() == after.keys()
     for key in before:
@@ -40,18 +43,51 @@ def test_optimiser_state_comes_back_exactly(tmp_path):
             assert torch.equal(before[key][name], after[key][name])
 
 
-def test_a_write_cut_short_is_not_a_checkpoint(tmp_path):
+@pytest.fixture
+def littered(tmp_path):
+    """A run with one checkpoint, step-4, among all that kills, disks and people leave."""
+    folder = tmp_path / "checkpoints"
+    parts = small()
+    save(folder, parts, 4)
+    for name in (".step-4.removed", ".step-9.partial", "step-x", "step-", "step-007", "step-²", "step-5"):
+        (folder / name / "model").mkdir(parents=True)
+    shutil.copytree(folder / "step-4", folder / ".step-6.partial")  # killed just before its rename
+    (folder / "step-7").write_text("a file")
+    (folder / "step-8").symlink_to("nowhere")
+    (folder / "step-10").mkdir()
+    return tmp_path, parts
+
+
+def test_the_newest_is_found_whatever_else_is_there(littered):
+    run, _ = littered
+    found, skipped = newest_intact(run)
+    assert found == run / "checkpoints" / "step-4"
+    assert skipped == ["checkpoints/step-10/state.json: missing", "checkpoints/step-5/state.json: missing"]
+
+
+def test_what_is_there_does_not_keep_the_next_ones_from_being_written(littered):
+    run, parts = littered
+    folder = run / "checkpoints"
+    checkpoint.drop_after(folder, 4)
+    for step in (5, 6, 7, 8, 9, 10):
+        save(folder, parts, step)
+        checkpoint.prune(folder, 2)
+        assert newest_intact(run) == (folder / f"step-{step}", [])
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"step-9", "step-10", "step-x", "step-", "step-007", "step-²"}
+
+
+def test_nothing_but_leftovers_is_no_checkpoint(tmp_path):
     (tmp_path / "checkpoints" / ".step-4.partial" / "model").mkdir(parents=True)
-    with pytest.raises(RequestError, match="no complete checkpoint"):
-        checkpoint.newest(tmp_path)
+    assert newest_intact(tmp_path) == (None, [])
+    assert newest_intact(tmp_path / "nowhere") == (None, [])
 
 
-def test_the_newest_is_by_number_and_pruning_keeps_it(tmp_path):
+def test_pruning_keeps_the_newest_by_number(tmp_path):
     for step in (8, 9, 10, 100):
-        (tmp_path / "checkpoints" / f"step-{step}").mkdir(parents=True)
-    assert checkpoint.newest(tmp_path).name == "step-100"
-    checkpoint.prune(tmp_path / "checkpoints", 2)
-    assert [p.name for p in checkpoint.complete(tmp_path / "checkpoints")] == ["step-10", "step-100"]
+        (tmp_path / f"step-{step}").mkdir()
+    checkpoint.prune(tmp_path, 2)
+    assert [p.name for p in checkpoint.complete(tmp_path)] == ["step-10", "step-100"]
 
 
 def test_pruning_clears_what_kills_left_behind(tmp_path):
@@ -59,6 +95,16 @@ def test_pruning_clears_what_kills_left_behind(tmp_path):
         (tmp_path / name / "model").mkdir(parents=True)
     checkpoint.prune(tmp_path, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
+
+
+def test_the_optimiser_takes_its_options_from_the_request(tmp_path):
+    """A checkpoint carries them too; a run that goes on with changes would otherwise go on without them."""
+    trained = small()
+    trained.trainer.step(1)
+    fresh = small("train.lr=5e-5", "train.betas=[0.8,0.9]", "train.weight_decay=0.1")
+    restore(save(tmp_path, trained), fresh)
+    (group,) = fresh.trainer.optimizer.param_groups
+    assert (group["lr"], tuple(group["betas"]), group["weight_decay"]) == (5e-5, (0.8, 0.9), 0.1)
 
 
 def test_no_pickle_is_written(tmp_path):

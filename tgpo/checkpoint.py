@@ -1,5 +1,7 @@
 """Checkpoints: written aside, then renamed, so that `checkpoints/step-N/` is complete or absent. No pickle.
 
+The last file written is `manifest.json` (`tgpo/manifest.py`): what was damaged since is found by it.
+
 `model/` loads with `AutoModelForCausalLM`, adapters merged; `adapters/` are they alone, for peft; the optimiser's state
 is in `optimizer.safetensors` by parameter name, as torch.distributed.checkpoint gathers it: it does not depend on
 the number of processes.
@@ -11,7 +13,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,15 +24,21 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from tgpo import manifest
 from tgpo.distributed import is_main
-from tgpo.errors import RequestError
 from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
-from tgpo.rundir import complete
+from tgpo.rundir import complete, step_of
 from tgpo.weights import adapter_weights, plain_weights, restore_adapters, save_adapters
 
 SEPARATOR = "|"  # between a parameter's name and that of its state, as in `model.norm.weight|exp_avg`
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+OF_THE_REQUEST = ("lr", "betas", "weight_decay")  # of the optimiser's options; a resumed run may be given others
+
+
+class Restored(NamedTuple):
+    step: int
+    bad_steps: int
 
 
 def save(
@@ -41,11 +49,12 @@ def save(
     optimizer: torch.optim.Optimizer,
     objective: Objective,
     base: str = "",
+    bad_steps: int = 0,
 ) -> Path:
     """Writes `folder/step-N`; a kill at any moment leaves either nothing or all of it.
 
     Called by every process, since each may hold but a part; the main one writes. `base` is the path of the model that
-    adapters belong to.
+    adapters belong to, `bad_steps` how many of the last steps in a row were skipped.
     """
     target = folder / f"step-{step}"
     adapters = adapter_weights(policy.model)
@@ -70,32 +79,50 @@ def save(
         for name, value in values.items()
     }
     save_file(tensors, aside / "optimizer.safetensors")
-    state = {"step": step, "param_groups": gathered["param_groups"], "objective": objective.state_dict()}
+    state = {
+        "step": step,
+        "param_groups": gathered["param_groups"],
+        "objective": objective.state_dict(),
+        "bad_steps": bad_steps,
+        manifest.MARK: True,
+    }
     (aside / "state.json").write_text(json.dumps(state, indent=1))
+    manifest.write(aside)
     for path in [*aside.rglob("*"), aside]:
         sync(path)
-    shutil.rmtree(target, ignore_errors=True)
+    make_way(target)
     os.replace(aside, target)
-    sync(folder)
+    for path in (folder, folder.parent):
+        sync(path)
     return target
+
+
+def make_way(path: Path) -> None:
+    """Takes away what has a checkpoint's name: by a rename, so that no half of it is ever left under that name."""
+    if not path.is_symlink() and not path.exists():
+        return
+    aside = path.with_name(f".{path.name}.removed")
+    if aside.is_dir():
+        shutil.rmtree(aside)
+    path.rename(aside)
 
 
 def prune(folder: Path, keep: int) -> None:
     """Removes all but the newest `keep` checkpoints, and what earlier kills left half-written or half-removed."""
     for path in complete(folder)[:-keep]:
-        path.rename(path.with_name(f".{path.name}.removed"))
+        make_way(path)
     for path in folder.glob(".step-*"):
-        shutil.rmtree(path)
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def newest(run: Path) -> Path:
-    found = complete(run / "checkpoints")
-    if not found:
-        raise RequestError(f"resume={run}: no complete checkpoint there; start a new run without resume")
-    return found[-1]
+def drop_after(folder: Path, step: int) -> None:
+    """Takes away the checkpoints that a resumed run does not go on from, being damaged: it writes those steps again."""
+    for path in complete(folder):
+        if step_of(path) > step:
+            make_way(path)
 
 
-def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, objective: Objective) -> int:
+def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, objective: Objective) -> Restored:
     """Puts back the optimiser's and the objective's state and the adapters, and returns the step.
 
     Without adapters the weights come with the model, which is loaded from the checkpoint.
@@ -108,10 +135,13 @@ def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, object
         parameter, name = key.split(SEPARATOR)
         by_parameter.setdefault(parameter, {})[name] = value
     gathered: Any = {"state": by_parameter, "param_groups": state["param_groups"]}
+    asked = [{name: group[name] for name in OF_THE_REQUEST} for group in optimizer.param_groups]
     if by_parameter:
         set_optimizer_state_dict(policy, optimizer, gathered, options=FULL)
+    for group, options in zip(optimizer.param_groups, asked, strict=True):
+        group.update(options)
     objective.load_state_dict(state["objective"])
-    return state["step"]
+    return Restored(state["step"], state.get("bad_steps", 0))
 
 
 def sync(path: Path) -> None:

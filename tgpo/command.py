@@ -6,14 +6,15 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -21,9 +22,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tgpo.config import KEY_ADVICE, Request, check, first_line, run_directory, to_container
 from tgpo.errors import ProblemsError, RequestError, StoppedError, did_you_mean, without_credentials
-from tgpo.rundir import RunDirectory
+from tgpo.interrupt import take_sigterm
+from tgpo.resume import Changes, changed, check_changes, pick
+from tgpo.rundir import RunDirectory, complete
 from tgpo.sweep import INTERRUPTED, OF_THE_SWEEP, REQUEST_IS_WRONG, STOPPED, Outcome, begin_again, option
-from tgpo.torchrun import agreed, leave, several, tell
+from tgpo.torchrun import agreed, first_alone, leave, several, tell
 
 LAUNCHERS = {  # Hydra's name: ours, and what brings it
     "joblib": ("local", "hydra-joblib-launcher>=1.2"),
@@ -31,6 +34,7 @@ LAUNCHERS = {  # Hydra's name: ours, and what brings it
     "ray": ("ray", "hydra-ray-launcher>=1.2.2"),
 }
 CONF = Path(__file__).parents[1] / "conf"
+OF_RESUMING = ("resume", "resume_with_changes", "preflight_only", "output_dir")  # options that change nothing of a run
 
 
 def guard(main: Callable[[], None]) -> None:
@@ -41,6 +45,7 @@ def guard(main: Callable[[], None]) -> None:
             what = "an address with a user name or password would be written into the run"
             fail(RequestError(f"{argument}: {what}; {KEY_ADVICE}"))
     sys.argv[1:] = map(quoted, sys.argv[1:])
+    take_sigterm()
     try:
         main()
     except (HydraException, OmegaConfBaseException) as error:
@@ -66,6 +71,7 @@ def fail(error: RequestError) -> NoReturn:
 
 def run_job(config: DictConfig) -> Outcome:
     """One job. Alone it ends the process with its exit code; in a sweep it hands it back, and the next one begins."""
+    take_sigterm()  # also where a launcher began this process
     hydra = HydraConfig.get()
     alone = hydra.mode == RunMode.RUN
     directory = Path(hydra.runtime.output_dir)
@@ -90,7 +96,7 @@ def run_job(config: DictConfig) -> Outcome:
         traceback.print_exc()
         outcome = Outcome(STOPPED, f"{type(error).__name__}: {first_line(error)}")
     if alone:
-        if outcome.code == REQUEST_IS_WRONG:
+        if outcome.code:
             remove_if_empty(directory)
         if outcome.reason:
             tell(outcome.reason)
@@ -109,6 +115,8 @@ def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
         return checked_and_run(config, own, resume)
     except RequestError as error:
         return refused(error)
+    except KeyboardInterrupt:
+        return Outcome(INTERRUPTED, "interrupted before the run began")
     finally:
         leave()
 
@@ -116,25 +124,41 @@ def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
 def checked_and_run(config: DictConfig, own: Path, resume: bool) -> Outcome:
     """Raises RequestError for a wrong request."""
 
+    changes: Changes = {}
+
     def checked() -> Request:
-        if config.resume is not None and len(config.overrides) > 1:
-            raise RequestError("resume goes on with the run's own configuration; give resume=PATH and nothing else")
+        nonlocal changes
+        if config.resume is not None and HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise RequestError("resume goes on with one run; leave out -m (a sweep goes on with rerun=failed)")
+        for key in ("resume_with_changes", "preflight_only"):  # a resumed run's own are checked in place of these
+            if not isinstance(config[key], bool):
+                raise RequestError(f"{key}={config[key]}: it is true or false")
+        if config.resume is None and config.resume_with_changes:
+            raise RequestError("resume_with_changes=true says how a run goes on; name it with resume=PATH")
         if config.preflight_only and HydraConfig.get().mode == RunMode.MULTIRUN:
             raise RequestError("preflight_only=true looks at one run; leave out -m")
         if several() and HydraConfig.get().mode == RunMode.MULTIRUN:
             raise RequestError(
                 "torchrun runs one job in several processes; for a sweep use -m without it, or launcher="
             )
-        request = check(RunDirectory(own).config() if resume else config)
-        if not request.options.preflight_only:
+        found: Any = config
+        if resume:
+            found, changes = RunDirectory(own).config(), {}
+        if config.resume is not None:
+            found, changes = with_changes(found, config, own)
+        request = check(found)
+        if not config.preflight_only:
             from tgpo.preflight import preflight
 
             preflight(request)
         return request
 
     request, directory = agreed(checked, own) if several() else (checked(), own)
-    if request.options.preflight_only:
+    if config.preflight_only:
         return look_only(request, own)
+    start = first_alone(lambda: pick(directory, changes, request.options.train.steps)) if resume else None
+    for line in start.lines() if start else ():
+        tell(line)
     if directory != own:
         remove_if_empty(own)
 
@@ -142,15 +166,40 @@ def checked_and_run(config: DictConfig, own: Path, resume: bool) -> Outcome:
     from tgpo.loop import RunInterruptedError
     from tgpo.run import run
 
-    hint = f"go on with: python run.py resume={directory}"
     try:
         with isolated():
-            run(request, directory, resume=resume)
+            run(request, directory, start)
     except StoppedError as error:
-        return Outcome(STOPPED, f"stopped: {error}; {hint}")
-    except RunInterruptedError:
-        return Outcome(INTERRUPTED, f"interrupted; {hint}")
+        return Outcome(STOPPED, f"stopped: {error}; {hint(directory)}")
+    except (RunInterruptedError, KeyboardInterrupt):
+        return Outcome(INTERRUPTED, f"interrupted; {hint(directory)}")
     return Outcome()
+
+
+def with_changes(own: dict[str, Any], config: DictConfig, run: Path) -> tuple[dict[str, Any], Changes]:
+    """The resumed run's own configuration with the options given beside `resume`, which must be allowed if they change
+    anything."""
+    given = [o for o in config.overrides if option(o) not in OF_RESUMING]
+    if any(option(o) == "output_dir" for o in config.overrides):
+        raise RequestError("resume goes on in the run's own folder; leave out output_dir")
+    if not given:
+        return own, {}
+    again = {option(o) for o in given}
+    overrides = [o for o in own["overrides"] if option(o) not in again] + given
+    with beside_the_job():
+        before, after = (check(composed("config", o)).resolved for o in (own["overrides"], overrides))
+    found, changes = changed(own, before, after)
+    check_changes(run, changes, config.resume_with_changes)
+    if changes:
+        chosen = {option(o): o.partition("=")[2] for o in given if option(o) in own["choices"]}
+        found |= {"overrides": overrides, "choices": own["choices"] | chosen}
+    return found, changes
+
+
+def hint(directory: Path) -> str:
+    found = complete(directory / "checkpoints")
+    where = f"go on from {found[-1].name}" if found else "there is no checkpoint yet, begin again"
+    return f"{where} with: python run.py resume={directory}"
 
 
 def refused(error: RequestError) -> Outcome:
@@ -200,6 +249,17 @@ def composed(name: str, overrides: list[str]) -> dict[str, Any]:
             return to_container(compose(name, [*map(quoted, overrides), "output_dir=none"]))
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(explain(error, name)) from error
+
+
+@contextmanager
+def beside_the_job() -> Iterator[None]:
+    """Lets a job compose another configuration than its own."""
+    state = Singleton.get_state()
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        Singleton.set_state(state)
 
 
 def remove_if_empty(directory: Path) -> None:

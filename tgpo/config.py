@@ -192,6 +192,7 @@ class RunOptions(Options):
     name: str
     seed: int = Field(ge=0)
     resume: str | None
+    resume_with_changes: bool = False  # runs of before there was such an option are resumed too
     output_dir: str
     preflight_only: bool
     sweep_dir: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tgpo.config import Request
 from tgpo.models import eos_ids, load_model, load_tokenizer, pick_device, resolve
@@ -35,17 +36,22 @@ def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> 
         rollouts = [rollout for part in in_parts(sampler, problems, sampling, ROWS_AT_ONCE) for rollout in part]
         return rollouts, tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
 
-    recipe = {
+    problems = problems_met(request, options.train.steps)
+    return write(folder, problems, respond, request.task.rewards, keep, recipe(request), tell)
+
+
+def recipe(request: Request) -> dict[str, Any]:
+    """What the demonstrations depend on besides the problems."""
+    options = request.options
+    return {
         "teacher": options.teacher.path,
         "task": request.resolved["task"],
         "seed": options.seed,
         "temperature": options.demonstrations.temperature,
-        "attempts": attempts,
-        "keep": keep,
+        "attempts": options.demonstrations.attempts,
+        "keep": max(1, asked(request)),
         "max_response_length": options.rollout.max_response_length,
     }
-    problems = problems_met(request, options.train.steps)
-    return write(folder, problems, respond, request.task.rewards, keep, recipe, tell)
 
 
 def asked(request: Request) -> int:

@@ -41,12 +41,13 @@ class Parts:
     rollout: RolloutEngine
     trainer: Trainer
     done: int  # steps already taken
+    bad: int = 0  # how many of the last of them in a row were skipped
 
 
 def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt, writer: Writer) -> Iterator[int]:
     """Yields each step once it is on disk. Every step's files are written before the next begins."""
     options = parts.request.options
-    steps, bad = options.train.steps, 0
+    steps, bad, saved = options.train.steps, parts.bad, parts.done
 
     def assess(step: int) -> None:
         try:
@@ -57,16 +58,29 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt, writer: Writ
         writer.write(record)
 
     def save(step: int) -> None:
+        nonlocal saved
+        if step == saved > 0:  # a checkpoint is never written over: a kill would then leave one fewer
+            return
         trainer = parts.trainer
         parts_of_it = trainer.policy, parts.tokenizer, trainer.optimizer, trainer.objective
-        checkpoint.save(files.checkpoints, step, *parts_of_it, base=options.student.path)
+        checkpoint.save(files.checkpoints, step, *parts_of_it, base=options.student.path, bad_steps=bad)
         if distributed.is_main():
             checkpoint.prune(files.checkpoints, options.train.keep_checkpoints)
+        saved = step
+
+    def stop_if_asked() -> None:
+        if any(distributed.gather(interrupt.requested)):
+            raise RunInterruptedError
+
+    def due(step: int) -> bool:
+        return step % options.eval.every == 0 or step == steps
 
     with open_samples(files.path) as samples, open_view(steps, parts.done) as view:
         greet(view, parts, files.path)
-        if parts.done == 0:
-            assess(0)
+        stop_if_asked()  # while the models were loaded: nothing would be lost
+        if parts.done == 0 or (due(parts.done) and not distributed.once(lambda: files.evaluated(parts.done))):
+            assess(parts.done)
+        stop_if_asked()
         for step in range(parts.done + 1, steps + 1):
             try:
                 record, collected = parts.trainer.step(step)
@@ -77,7 +91,7 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt, writer: Writ
             if step == 1 or step % options.metrics.rollout_samples_every == 0:
                 for sample in sampled(step, collected, options.metrics.rollout_samples):
                     samples.write(sample)
-            if step % options.eval.every == 0 or step == steps:
+            if due(step):
                 assess(step)
             view.show(step, writer.latest)
             bad = bad + 1 if record["train/skipped_updates"] == record["train/updates"] else 0

@@ -29,6 +29,7 @@ PACKAGES = (
 )
 NOT_PART_OF_THE_EXPERIMENT = (
     "resume",
+    "resume_with_changes",
     "output_dir",
     "preflight_only",
     "sweep_dir",

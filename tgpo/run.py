@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from tgpo import checkpoint, distributed
 from tgpo.config import Request, RunOptions
-from tgpo.demonstrate import demonstrate
+from tgpo.demonstrate import demonstrate, recipe
 from tgpo.engine import Engine, EngineOptions
 from tgpo.interrupt import Interrupt
 from tgpo.loop import Parts, RunInterruptedError, open_writer, rounds
@@ -21,10 +21,11 @@ from tgpo.policy import Policy
 from tgpo.preflight import longest_sequence, most_topk
 from tgpo.provenance import provenance
 from tgpo.report.page import closing_lines, write_report
+from tgpo.resume import Start
 from tgpo.rollout.base import RolloutEngine
-from tgpo.rundir import ReadOnly, RunDirectory, complete, step_of
+from tgpo.rundir import ReadOnly, RunDirectory
 from tgpo.sharded import SharedRollout, SharedTeacher, shard
-from tgpo.tasks.demonstrations import Demonstrations, read
+from tgpo.tasks.demonstrations import Demonstrations, agree_on, read
 from tgpo.teachers.base import Teacher
 from tgpo.trainer import Trainer
 from tgpo.types import Need
@@ -33,35 +34,35 @@ from tgpo.weights import add_adapters
 DEFAULT_THREADS = torch.get_num_threads()  # before any job of a sweep has changed it
 
 
-def run(request: Request, directory: Path, *, resume: bool) -> None:
-    """Runs (or resumes) one checked request in `directory`, and writes its report."""
+def run(request: Request, directory: Path, start: Start | None = None) -> None:
+    """Runs one checked request in `directory`, or goes on with it from `start`, and writes its report."""
     files = RunDirectory(directory) if distributed.is_main() else ReadOnly(directory)
-    from_checkpoint = checkpoint.newest(directory) if resume else None
-    if resume:
-        files.note_resume(provenance(request.resolved))
-    else:
+    if start is None:
         files.create(request.resolved, provenance(request.resolved))
-    step, parts = step_of(from_checkpoint) if from_checkpoint else 0, None
+    else:
+        check_own_demonstrations(request, directory)
+        files.note_resume(provenance(request.resolved) | start.record())
+        files.write_config(request.resolved)
+        if distributed.is_main():
+            checkpoint.drop_after(files.checkpoints, start.step)
+    step, parts = start.step if start else 0, None
     files.status("running", step)
     with ExitStack() as closing:
         try:
             shown = demonstrations(request, directory)  # can be long, and an interrupt ends it at once
-            with Interrupt() as interrupt:
-                parts = build(request, from_checkpoint, shown)
+            with Interrupt(several=distributed.size() > 1) as interrupt:
+                parts = build(request, start.checkpoint if start else None, shown)
                 writer = closing.enter_context(open_writer(request, files, parts.done))
                 for step in rounds(parts, files, interrupt, writer):
                     files.status("running", step)
-            files.status("done", step)
         except (RunInterruptedError, KeyboardInterrupt):
-            resumable = bool(complete(files.checkpoints))
-            hint = (
-                f"go on with resume={directory}" if resumable else "before its first checkpoint: it cannot be resumed"
-            )
-            files.status("interrupted", step, f"stopped on request, {hint}")
+            files.status("interrupted", step, f"stopped on request, go on with resume={directory}")
             raise
         except BaseException as error:
             files.status("failed", step, f"{type(error).__name__}: {error}")
             raise
+        else:
+            files.status("done", step)  # what comes after can be made again
         finally:
             # now, not while the next job of a sweep runs: a vLLM engine that is collected takes what another one shares
             parts = None
@@ -81,6 +82,14 @@ def demonstrations(request: Request, directory: Path) -> Demonstrations | None:
     torch.set_num_threads(request.options.train.threads or DEFAULT_THREADS)
     distributed.once(lambda: demonstrate(request, directory / "demonstrations", print))
     return read(directory / "demonstrations")
+
+
+def check_own_demonstrations(request: Request, directory: Path) -> None:
+    """Those a run made for itself must be what the request it is resumed with would make."""
+    own = directory / "demonstrations"
+    given = request.options.demonstrations.path is not None
+    if Need.DEMONSTRATION in request.objective.needs and not given and (own / "recipe.json").is_file():
+        agree_on(own, recipe(request))
 
 
 def build(request: Request, from_checkpoint: Path | None, demonstrations: Demonstrations | None = None) -> Parts:
@@ -114,11 +123,11 @@ def build(request: Request, from_checkpoint: Path | None, demonstrations: Demons
     )
     engine = Engine(request.task, sampler, policy, teacher, demonstrations, tokenizer, engine_options)
     trainer = Trainer(policy, request.objective, engine, train, options.metrics, options.seed)
-    done = 0
+    done, bad = 0, 0
     if from_checkpoint:
-        done = checkpoint.restore(from_checkpoint, policy, trainer.optimizer, trainer.objective)
+        done, bad = checkpoint.restore(from_checkpoint, policy, trainer.optimizer, trainer.objective)
     sampler.sync(done)
-    return Parts(request, tokenizer, sampler, trainer, done)
+    return Parts(request, tokenizer, sampler, trainer, done, bad)
 
 
 def prepare(options: RunOptions) -> torch.device:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +40,7 @@ class RunDirectory:
     def note_resume(self, provenance: dict[str, Any]) -> None:
         """Adds what resumes the run to what began it: versions, hardware or revision may have changed."""
         path = self.path / "provenance.json"
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)  # empty where the run was killed before it wrote one
         record.setdefault("resumed", []).append(provenance)
         write_whole(path, json.dumps(record, indent=1) + "\n")
 
@@ -52,6 +54,11 @@ class RunDirectory:
         """Removes the records that a resumed run will write again."""
         for name in ("metrics.jsonl", "rollouts.jsonl"):
             drop_after(self.path / name, step)
+
+    def evaluated(self, step: int) -> bool:
+        """Whether the evaluation of that step is on record; one that had to stop, or was not due then, is not."""
+        found = (record for _, record in whole_records(self.path / "metrics.jsonl"))
+        return any(record["step"] == step and record["kind"] == "eval" for record in found)
 
     def status(self, state: State, step: int, reason: str | None = None) -> None:
         now = time.time()
@@ -70,6 +77,9 @@ class ReadOnly(RunDirectory):
     def create(self, resolved: dict[str, Any], provenance: dict[str, Any]) -> None:
         pass
 
+    def write_config(self, resolved: dict[str, Any]) -> None:
+        pass
+
     def note_resume(self, provenance: dict[str, Any]) -> None:
         pass
 
@@ -81,8 +91,12 @@ class ReadOnly(RunDirectory):
 
 
 def complete(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
-    return sorted((path for path in folder.glob("step-*") if path.name[len("step-") :].isdigit()), key=step_of)
+    """Checkpoints that were renamed into place, oldest first; whether they still are what was written is not looked at.
+
+    Whatever else is in the folder is passed over: what kills left half-written, and what others put there.
+    """
+    named = (path for path in folder.glob("step-*") if re.fullmatch(r"step-(0|[1-9][0-9]*)", path.name))
+    return sorted((path for path in named if path.is_dir()), key=step_of)
 
 
 def step_of(path: Path) -> int:
@@ -114,16 +128,16 @@ def write_whole(path: Path, text: str) -> None:
 
 def drop_after(path: Path, step: int) -> None:
     """Keeps the records up to `step`; those after it go, and so does a last line cut short by a kill."""
-    if not path.exists():
-        return
-    kept = []
+    if path.exists():
+        kept = [line for line, record in whole_records(path) if record["step"] <= step]
+        write_whole(path, "".join(line + "\n" for line in kept))
+
+
+def whole_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each line of a file of JSON lines with its record, up to one that a kill cut short, be it within a character."""
     # at line feeds alone: a response may hold other characters that Python takes for the end of a line
-    for line in path.read_text(encoding="utf-8").split("\n"):
+    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if record["step"] > step:
-            break
-        kept.append(line + "\n")
-    write_whole(path, "".join(kept))
+            yield line.decode(), json.loads(line)
+        except ValueError:
+            return

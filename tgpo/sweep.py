@@ -18,7 +18,7 @@ from typing import Any
 from tgpo.config import folder_name
 from tgpo.errors import RequestError
 from tgpo.rundir import SWEEP_PLAN as PLAN
-from tgpo.rundir import RunDirectory, read_json, write_whole
+from tgpo.rundir import RunDirectory, complete, read_json, write_whole
 
 STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130
 OF_THE_SWEEP = ("launcher", "rerun", "sweep_dir")  # options that are no part of a run
@@ -117,7 +117,7 @@ def begin_again(directory: Path) -> bool:
     """Makes way for another attempt at a run; whether it can go on from a checkpoint. Else its folder is emptied."""
     if not (directory / "status.json").exists():
         return False
-    if (directory / "config.yaml").is_file() and any(directory.glob("checkpoints/step-*")):
+    if (directory / "config.yaml").is_file() and complete(directory / "checkpoints"):
         return True
     for path in directory.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tgpo.config import Request
 from tgpo.errors import RequestError
+
+T = TypeVar("T")
 
 
 def processes() -> int:
@@ -47,6 +49,15 @@ def agreed(checked: Callable[[], Request], own: Path) -> tuple[Request, Path]:
                 f"process {rank} was given {key}={theirs} and process 0 {key}={ours}; start all with the same command"
             )
     return requests[distributed.rank()], distributed.gather(own)[0]
+
+
+def first_alone(work: Callable[[], T]) -> T:
+    """What `work` gives in the first process, which alone does it; in all of them."""
+    if not several():
+        return work()
+    from tgpo import distributed
+
+    return distributed.once(work)
 
 
 def take_own_device() -> None:

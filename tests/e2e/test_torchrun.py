@@ -147,16 +147,40 @@ def test_processes_that_were_given_different_options_say_so(tmp_path):
     assert not any((tmp_path / name).exists() for name in ("0", "1"))
 
 
-def test_asked_to_stop_they_stop_together(tmp_path):
+def test_they_agree_on_where_a_run_goes_on_and_on_what_changes(tmp_path):
+    one = one_process(tmp_path / "one")
+    newest = one / "checkpoints" / "step-10" / "optimizer.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    two = Path(shutil.copytree(one, tmp_path / "two"))
+    refused = torchrun(f"resume={two}", "train.steps=12")
+    assert refused.returncode != 0
+    assert refused.stderr.count("begun with other options: train.steps: 10 -> 12") == 1
+    for run, resume in ((one, command), (two, torchrun)):
+        process = resume(f"resume={run}", "train.steps=12", "resume_with_changes=true")
+        assert process.returncode == 0, process.stderr
+        assert process.stderr.count("step-10/optimizer.safetensors: damaged") == 1
+        assert process.stderr.count("changed from step 6 on: train.steps: 10 -> 12") == 1
+    assert len(records(two, "train")) == 12
+    assert_same_metrics(one, two)
+
+
+@pytest.mark.parametrize("ctrl_c", [False, True], ids=["scheduler", "terminal"])
+def test_asked_to_stop_they_stop_together(ctrl_c, tmp_path):
+    """A scheduler's SIGTERM is torchrun's, which passes it on; Ctrl-C reaches all of them, and is passed on as well."""
     run = tmp_path / "run"
     arguments = [*ARGUMENTS, "train.steps=500", f"output_dir={run}"]
-    process = subprocess.Popen([*TWO, *arguments], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*TWO, *arguments], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while not (run / "metrics.jsonl").exists() or len(records(run, "train")) < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    if ctrl_c:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGTERM)
     assert process.wait(60) != 0
     status = json.loads((run / "status.json").read_text())
     assert status["status"] == "interrupted"

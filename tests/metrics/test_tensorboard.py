@@ -28,10 +28,11 @@ def test_the_same_names_with_steps_on_the_axis(tmp_path):
 
 
 def test_what_a_resumed_run_writes_again_hides_what_was_written_before(tmp_path):
-    first = TensorBoardSink(tmp_path, {}, done=0)
-    for step in (1, 2, 3):
-        first.write({"kind": "train", "step": step, "x": 1.0})
-    first.close({}, failed=True)
+    for value in (0.0, 1.0):  # killed before its first checkpoint it begins again
+        first = TensorBoardSink(tmp_path, {}, done=0)
+        for step in (1, 2, 3):
+            first.write({"kind": "train", "step": step, "x": value})
+        first.close({}, failed=True)
     second = TensorBoardSink(tmp_path, {}, done=1)
     second.write({"kind": "train", "step": 2, "x": 2.0})
     second.close({}, failed=False)

@@ -57,4 +57,8 @@ def test_a_run_stopped_before_its_first_record_still_has_a_page(run):
     (run.path / "metrics.jsonl").unlink()
     empty = read_run(run.path)
     assert run_panels(empty) == []
-    assert "plot-" not in render(empty, []).split("<script>")[0]
+    page = render(empty, []).split("<script>")[0]
+    assert "plot-" not in page
+    assert "s learns from t, seed 1" in page
+    empty.config["choices"]["task"] = "chain_sum"
+    assert "s learns from t on chain_sum, seed 1" in render(empty, [])

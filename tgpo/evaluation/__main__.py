@@ -29,6 +29,8 @@ def main() -> None:
         return
     try:
         request, located, output = request_of(sys.argv[1:])
+        for problem in located.skipped:
+            print(f"{problem}; taking {Path(located.model).parent.name}", file=sys.stderr)
         ready = plan(request)
         print(f"checkpoint   {located.model}\ntask         {request.task.name}", flush=True)
         try:

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tgpo import manifest
 from tgpo.errors import RequestError
 from tgpo.models import resolve
-from tgpo.rundir import RunDirectory, complete
+from tgpo.resume import newest_intact
+from tgpo.rundir import RunDirectory
+
+MODEL = "model/"  # of a checkpoint's files
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Located:
     given: str
     model: str
     run: Path | None = None
+    skipped: tuple[str, ...] = ()  # the run's newer checkpoints that are damaged, and where
 
     @property
     def slug(self) -> str:
@@ -32,18 +37,28 @@ class Located:
 
 
 def locate(given: str) -> Located:
-    """Raises RequestError for a run without a checkpoint; other paths are left for the checks of model files."""
+    """Raises RequestError for a run without an intact checkpoint, and for a damaged one that is named itself.
+
+    Of a checkpoint the model alone is looked at. Other paths are left for the checks of model files.
+    """
     path = Path(given)
     if (path / "config.yaml").is_file():  # a run
-        found = complete(path / "checkpoints")
-        if not found:
-            raise RequestError(f"checkpoint={given}: that run has no complete checkpoint")
-        return Located(given, str(found[-1] / "model"), path)
+        found, skipped = newest_intact(path, MODEL)
+        if found is None:
+            why = "; ".join(skipped) or "that run has no complete checkpoint"
+            raise RequestError(f"checkpoint={given}: {why}")
+        return Located(given, str(found / "model"), path, tuple(skipped))
     if (path / "model" / "config.json").is_file():  # checkpoints/step-N
         path = path / "model"
     if (path / "config.json").is_file():
         run = path.resolve().parents[2] if len(path.resolve().parents) > 2 else None
         came_from_run = run is not None and path.name == "model" and (run / "config.yaml").is_file()
+        if (
+            path.name == "model"
+            and manifest.is_listed(path.parent)
+            and (problem := manifest.damage(path.parent, MODEL))
+        ):
+            raise RequestError(f"checkpoint={given}: {problem}")
         return Located(given, str(path), run if came_from_run else None)
     return Located(given, given)
 

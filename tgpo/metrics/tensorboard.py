@@ -16,7 +16,7 @@ class TensorBoardSink:
         """`done`: steps already taken; what an earlier process wrote after them is hidden."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=done + 1 if done else None)
+        self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=done + 1 if done else 0)
         self._writer.add_text("config", f"```\n{json.dumps(config, indent=1, ensure_ascii=False)}\n```", done)
 
     def write(self, record: Mapping[str, Any]) -> None:

@@ -14,8 +14,8 @@ OBJECTIVE = "objective"
 # groups whose choice names a setting, in the order they are named
 GROUPS = (OBJECTIVE, "student", "teacher", "task", "tuning", "demonstrations", "rollout", "train", "eval")
 # never what a comparison is about, even when overridden: names, places, who watches, how jobs are started
-NEVER = ("seed", "name", "resume", "output_dir", "experiment", "logger", "launcher", "hydra", "choices", "overrides",
-         "rerun")  # fmt: skip
+NEVER = ("seed", "name", "resume", "resume_with_changes", "output_dir", "experiment", "logger", "launcher", "hydra",
+         "choices", "overrides", "rerun")  # fmt: skip
 # how a run is computed and measured: an arm only where an override says so
 HOW = ("metrics", "server", "vllm", "tuning", "train.threads", "train.device", "train.checkpoint_every",
        "train.keep_checkpoints", "train.max_logits", "train.max_tokens_per_micro_batch")  # fmt: skip

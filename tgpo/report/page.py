@@ -67,7 +67,8 @@ def title(run: RunFiles) -> str:
 
 
 def subtitle(run: RunFiles) -> str:
-    return f"{who_learns(run.config)} on {run.task}, seed {run.config.get('seed')}"
+    task = run.task or run.choices.get("task")  # before its first evaluation there is no record to read it off
+    return f"{who_learns(run.config)}{f' on {task}' if task else ''}, seed {run.config.get('seed')}"
 
 
 def who_learns(config: dict[str, Any]) -> str:
