@@ -12,16 +12,18 @@ import pandas as pd
 
 from experiments.sweeps import ROOT
 from tgpo.report.figures import COLOURS, HEIGHT, to_svg
-from tgpo.report.statistics import holm, mean_interval, paired
+from tgpo.report.statistics import holm, is_fraction, mean_interval, paired
 from tgpo.report.sweep_page import p_value, shown
 
 FORMATS = {
-    "mean accuracy": ".3f", "lowest accuracy": ".3f", "final length": ".1f", "truncated": ".3f", "reverse KL": ".2f",
+    "final accuracy": ".3f", "mean accuracy": ".3f", "lowest accuracy": ".3f", "final length": ".1f",
+    "truncated": ".3f", "reverse KL": ".2f",
     "gradient norm": ".2f", "gradient variance": "3 digits", "generated tokens": "3 digits",
     "tokens the teacher scored": "3 digits", "tokens the teacher wrote": "3 digits", "seconds of steps": "3 digits",
 }  # fmt: skip
-QUALITY = tuple(FORMATS)[:7]
-COST = ("mean accuracy", *tuple(FORMATS)[7:])
+QUALITY = tuple(FORMATS)[1:8]
+COST = ("mean accuracy", *tuple(FORMATS)[8:])
+FEW = 2  # runs, which have an interval that says nothing
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,12 @@ def summary(runs: pd.DataFrame, numbers: Sequence[str], baseline: str | None) ->
     rows, p = [], []
     for arm, group in by_seed.items():
         accuracy = group["final accuracy"]
-        row = {"arm": f"`{arm}`", "runs": str(len(group)), "final accuracy": told(accuracy, ".3f", 0.0, 1.0)}
+        row = {"arm": f"`{arm}`", "runs": str(len(group)), "final accuracy": told(accuracy, "final accuracy")}
         if baseline is not None:
             difference = {} if arm == baseline else paired(accuracy, by_seed[baseline]["final accuracy"])
             row[f"minus {baseline}"] = interval(difference, "difference", "+.3f")
             p.append(difference.get("p", float("nan")))
-        rows.append(row | {name: told(group[name], FORMATS[name]) for name in numbers if name in group})
+        rows.append(row | {name: told(group[name], name) for name in numbers if name in group})
     for row, adjusted in zip(rows, holm(p) if p else [], strict=bool(p)):
         row["p (Holm)"] = p_value(adjusted)
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
@@ -114,20 +116,26 @@ def pivot(runs: pd.DataFrame, across: str) -> str:
     rows = []
     for arm, group in runs.groupby("arm", sort=False):
         cells = {text(v): group.loc[group["column"] == v, "final accuracy"] for v in values}
-        rows.append({"final accuracy": f"`{arm}`"} | {v: told(c, ".3f", 0.0, 1.0) for v, c in cells.items()})
+        rows.append({"final accuracy": f"`{arm}`"} | {v: told(c, "final accuracy") for v, c in cells.items()})
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
-def told(values: pd.Series, form: str, least: float = float("-inf"), most: float = float("inf")) -> str:
-    """`0.930 [0.917, 0.943]`: the mean and Student's t interval of 95 %; without one where it has none."""
+def told(values: pd.Series, name: str) -> str:
+    """`0.930 [0.917, 0.943]`: the mean and Student's t interval of 95 %, of two runs the mean alone.
+
+    None of these quantities is below 0, and fractions end at 1.
+    """
     values = values.dropna()
     if not len(values):
         return "–"
     found = {"mean": values.mean()}
-    if len(values) > 1 and values.max() > values.min():
+    if len(values) > FEW and values.max() > values.min():
         low, high = mean_interval(values.to_numpy(float))
-        found |= {"mean_low": max(float(low), least), "mean_high": min(float(high), most)}
-    return interval(found, "mean", form)
+        found |= {
+            "mean_low": max(float(low), 0.0),
+            "mean_high": min(float(high), 1.0 if is_fraction(name) else float(high)),
+        }
+    return interval(found, "mean", FORMATS[name])
 
 
 def interval(found: dict[str, Any], name: str, form: str) -> str:
