@@ -35,11 +35,9 @@ $(VENV)/.setup-vllm: $(VENV)/.setup
 	{ [ $$extra = vllm ] || $(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; }
 	@touch $@
 
-$(VENV)/.setup-# a sweep that was cut short goes on where it stopped
-reproduce: $(VENV)/.setup-dev ## make reproduce EXP=compare: an experiment's runs, then results/compare (experiments/ has the names)
+$(VENV)/.setup-reproduce: $(VENV)/.setup-dev ## make reproduce EXP=compare: an experiment's runs, then results/compare; experiments/ has the names
 	@test -n "$(EXP)" || { echo "error: say which: make reproduce EXP=compare"; exit 2; }
 	@$(BIN)/python -m experiments.run $(EXP)
-	@$(BIN)/python -m experiments $(EXP)
 
 bench: $(VENV)/.setup
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

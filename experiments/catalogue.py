@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from experiments.tables import COST, Experiment
 
+MEASURED = ("gradient_variance",)  # no sweep: a module of their own measures and writes
 KNOBS = ("weight", "beta", "demonstrations", "topk", "variant", "estimator")
 
 CATALOGUE = {

@@ -16,7 +16,7 @@ from experiments.sweeps import newest_sweep, write_manifest
 from experiments.tables import Experiment, figure, label, tables
 from tgpo.config import check
 from tgpo.report.collect import RunFiles
-from tgpo.report.find import find_runs
+from tgpo.report.find import find_runs, planned
 from tgpo.report.sweep import Member, Sweep, read_sweep
 from tgpo.report.sweep_page import write_page
 from tgpo.rundir import read_json, write_whole
@@ -43,8 +43,10 @@ def collect(experiment: Experiment, sweeps: Sequence[Path]) -> None:
     runs = runs.sort_values([*experiment.keys, "seed"], kind="stable", key=lambda column: column.map(order))
     write_whole(experiment.folder / "runs.csv", runs.to_csv(index=False, float_format="%.6g"))
     command = f"make reproduce EXP={experiment.name}"
-    unfinished = [member.name for member in sweep.of("unfinished")]
-    write_manifest(experiment.folder / "manifest.json", command, [m.run for m in counted], unfinished)
+    done = {member.run.path.resolve() for member in counted}
+    begun = [member.run.path for member in sweep.of("unfinished")]
+    missing = begun if experiment.only else [path for path in planned(sweeps[:1]) if path.resolve() not in done]
+    write_manifest(experiment.folder / "manifest.json", command, [m.run for m in counted], [p.name for p in missing])
     publish_report(sweep, experiment.folder)
 
 

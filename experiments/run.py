@@ -1,4 +1,7 @@
-"""`python -m experiments.run NAME` runs what the experiment NAME is read from; a sweep that is not done goes on."""
+"""`python -m experiments.run NAME` does the whole of an experiment: its runs, then results/NAME.
+
+`make reproduce EXP=NAME` calls it. A sweep that was cut short goes on where it stopped; one that is done is left alone.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,26 @@ import argparse
 import subprocess
 import sys
 
-from experiments.catalogue import CATALOGUE
+from experiments.catalogue import CATALOGUE, MEASURED
 from experiments.sweeps import ROOT
+
+
+def commands(name: str) -> list[list[str]]:
+    if name in MEASURED:
+        return [["-m", f"experiments.{name}"]]
+    experiment, runs = CATALOGUE[name], list[list[str]]()
+    for sweep in (*([experiment.first] if experiment.first else []), *experiment.sources):
+        begun = any((ROOT / "multirun" / sweep).glob("*/sweep.json"))
+        runs.append(["run.py", "-m", f"experiment={sweep}", "launcher=local", *(["rerun=failed"] if begun else [])])
+    return [*runs, ["-m", "experiments", name]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.run", description=__doc__)
-    parser.add_argument("name", choices=CATALOGUE, metavar="NAME", help=", ".join(CATALOGUE))
-    experiment = CATALOGUE[parser.parse_args().name]
-    for sweep in (*([experiment.first] if experiment.first else []), *experiment.sources):
-        begun = any((ROOT / "multirun" / sweep).glob("*/sweep.json"))
-        command = [sys.executable, "run.py", "-m", f"experiment={sweep}", "launcher=local"]
-        done = subprocess.run([*command, *(["rerun=failed"] if begun else [])], cwd=ROOT, check=False)
+    names = [*CATALOGUE, *MEASURED]
+    parser.add_argument("name", choices=names, metavar="NAME", help=", ".join(names))
+    for command in commands(parser.parse_args().name):
+        done = subprocess.run([sys.executable, *command], cwd=ROOT, check=False)
         if done.returncode:
             sys.exit(done.returncode)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.catalogue import CATALOGUE
+from experiments.catalogue import CATALOGUE, MEASURED
 from experiments.gradient_variance.__main__ import jackknifed, log_ratio, noise
+from experiments.run import commands
 from experiments.tables import figure, tables
 from tests.compose import group_choices
 from tests.conftest import ROOT
@@ -27,10 +28,11 @@ def test_the_table_is_made_from_the_committed_runs(name):
         assert figure(runs, experiment).startswith("<svg")
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
-def test_every_experiment_has_its_sweep_and_its_page(name):
-    found = CATALOGUE[name]
-    assert {*found.sources, *filter(None, [found.first])} <= set(group_choices("experiment"))
+@pytest.mark.parametrize("name", [*CATALOGUE, *MEASURED])
+def test_every_experiment_has_its_sweeps_and_its_page(name):
+    swept = {word.partition("=")[2] for command in commands(name) for word in command if word.startswith("experiment=")}
+    assert swept <= set(group_choices("experiment"))
+    assert bool(swept) == (name in CATALOGUE)
     page = (ROOT / "experiments" / name / "README.md").read_text()
     for part in ("**Question.**", "**Prediction", "**Command.**", "**What came out.**", "**What it does not show.**"):
         assert part in page, part
