@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 
+from tgpo.errors import Parser
 from tgpo.models import TINY_ROOT
+from tgpo.rundir import make_folder
 from tgpo.tiny.cards import write_card
 from tgpo.tiny.recipe import add_noise, peak, retrain, train_teachers
 from tgpo.tiny.solutions import mostly_at_once, student_style
@@ -15,9 +16,10 @@ from tgpo.tiny.tokenizer import build_tokenizer
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tgpo.tiny", description="Make the tiny models from nothing.")
+    parser = Parser(prog="python -m tgpo.tiny", description="Make the tiny models from nothing.")
     parser.add_argument("folder", nargs="?", type=Path, default=TINY_ROOT, help="where to (default: the package)")
-    folder = parser.parse_args().folder
+    # before the hour that it takes
+    folder = make_folder(parser.parse_args().folder, "FOLDER")
     torch.use_deterministic_algorithms(True)
     tokenizer = build_tokenizer()
     half_trained, teacher = train_teachers(tokenizer)
