@@ -141,11 +141,11 @@ class RolloutOptions(Options):
 
 class TrainOptions(Options):
     steps: int = Field(ge=1)
-    lr: float = Field(gt=0)
+    lr: float = Field(gt=0, le=1)  # AdamW moves a weight by about this much a step; so it never leaves float32
     warmup_steps: int = Field(ge=0)
     lr_schedule: Literal["constant", "linear", "cosine"]
     betas: tuple[Beta, Beta]
-    weight_decay: float = Field(ge=0)
+    weight_decay: float = Field(ge=0, le=1)
     max_grad_norm: float = Field(gt=0)
     updates_per_batch: int = Field(ge=1)
     max_tokens_per_micro_batch: int = Field(ge=1)

@@ -44,6 +44,8 @@ RUN = [
     ("train.steps=many", "train.steps=many"),
     ("train.steps=[1,2]", "train.steps=[1, 2]"),
     ("train.lr=-1", "train.lr=-1"),
+    ("train.lr=1.5", "train.lr=1.5: input should be less than or equal to 1"),
+    ("train.weight_decay=2", "train.weight_decay=2"),
     ("train.lr=inf", "train.lr=inf: input should be a finite number"),
     ("train.lr=nan", "train.lr=nan: input should be a finite number"),
     ("train.lr=null", "train.lr=None: input should be a valid number"),
