@@ -27,8 +27,13 @@ class RunDirectory:
 
     def create(self, resolved: dict[str, Any], provenance: dict[str, Any]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        if (self.path / "status.json").exists():
-            raise RequestError(f"{self.path} already holds a run; go on with it (resume={self.path}) or move it away")
+        try:  # by one alone of two runs that began in the same second, whose folders have one name
+            (self.path / "status.json").open("x").close()
+        except FileExistsError:
+            raise RequestError(
+                f"{self.path} already holds a run; go on with it (resume={self.path}) or move it away"
+            ) from None
+        self.status("running", 0)
         self.write_config(resolved)
         write_whole(self.path / "provenance.json", json.dumps(provenance, indent=1) + "\n")
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -49,7 +49,8 @@ class JsonLines:
                     left = left[self._file.write(left) :]
                 os.fsync(handle)
             except OSError:
-                os.ftruncate(handle, end)  # half a record is none
+                with suppress(OSError):  # half a record is none; where it has to stay, readers leave it out
+                    os.ftruncate(handle, end)
                 raise
 
     def attach(self, report: Path) -> None:
