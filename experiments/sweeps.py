@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tgpo.errors import RequestError
+from tgpo.errors import Parser, RequestError
 from tgpo.report.collect import RunFiles
 from tgpo.report.find import find_runs
 from tgpo.report.manifest import manifest
@@ -44,9 +43,13 @@ def finished(sweep: Path) -> tuple[list[RunFiles], list[str]]:
 
 def asked_for(name: str, doc: str | None) -> tuple[list[RunFiles], list[str]]:
     """`finished` of the sweep given on the command line of the experiment NAME, or of its newest."""
-    parser = argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=doc)
+    parser = Parser(prog=f"python -m experiments.{name}", description=doc)
     parser.add_argument("sweep", nargs="?", type=Path, help="the sweep's folder (default: the newest)")
-    return finished(parser.parse_args().sweep or newest_sweep(name))
+    sweep = parser.parse_args().sweep or newest_sweep(name)
+    done, unfinished = finished(sweep)
+    if not done:
+        raise RequestError(f"{sweep}: none of its runs is done")
+    return done, unfinished
 
 
 def write_manifest(path: Path, command: str, done: Sequence[RunFiles], unfinished: Sequence[str]) -> None:

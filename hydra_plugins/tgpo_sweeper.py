@@ -60,6 +60,10 @@ class TGPOSweeper(BasicSweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         check_launcher(config)
+        if config.resume is not None:
+            raise RequestError("resume goes on with one run; leave out -m (a sweep goes on with rerun=failed)")
+        if not config.hydra.sweep.dir:
+            raise RequestError("sweep_dir=: give a folder")
         self.rerun = config.rerun
         if self.rerun not in (None, "failed"):
             raise RequestError(f"rerun={self.rerun}: it is failed, or null")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import runpy
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from tgpo.models import load_model, load_tokenizer
 
@@ -36,18 +43,49 @@ def student_model():
     return load_model("tiny:large-gap", "float32", "cpu")
 
 
-def command(*arguments: str, module: str | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str, module: str | None = None, timeout: float = 300, cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     """Runs `python run.py ARGUMENTS` (or `python -m MODULE`) as a user would, from the repository's root."""
-    program = ["-m", module] if module else ["run.py"]
-    environment = {**os.environ, "WANDB_MODE": "offline", "COLUMNS": "200"}
+    program = ["-m", module] if module else [str(ROOT / "run.py")]
+    environment = {**os.environ, "WANDB_MODE": "offline", "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, *program, *arguments],
-        cwd=ROOT,
+        cwd=cwd,
         env=environment,
         capture_output=True,
         text=True,
         timeout=timeout,
     )
+
+
+class Called(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def called(*arguments: str, program: str = "run.py") -> Called:
+    """`python run.py ARGUMENTS` (or `python -m PROGRAM`) in this process, as Python itself would begin it.
+
+    A process of its own takes seconds to import torch; hundreds of requests that are refused would take an hour.
+    """
+    out, err, code, before = io.StringIO(), io.StringIO(), 0, sys.argv
+    GlobalHydra.instance().clear()
+    OmegaConf.clear_resolver("run_directory")
+    sys.argv = [program, *arguments]
+    try:
+        with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'.*' found in sys.modules", RuntimeWarning)  # other tests import it
+            if program == "run.py":
+                runpy.run_path(str(ROOT / program), run_name="__main__")
+            else:
+                runpy.run_module(program, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        sys.argv = before
+    return Called(code, out.getvalue(), err.getvalue())
 
 
 def records(run: Path, kind: str | None = None) -> list[dict]:

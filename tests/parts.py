@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from tests.compose import composed
 from tgpo.config import Request, check
-from tgpo.loop import Parts
+from tgpo.interrupt import Interrupt
+from tgpo.loop import Parts, open_writer, rounds
 from tgpo.models import load_tokenizer
 from tgpo.run import build
+from tgpo.rundir import RunDirectory
 from tgpo.tasks.demonstrations import Demonstrations
 from tgpo.tiny.solutions import teacher_style
 from tgpo.types import Need
@@ -18,6 +23,15 @@ def small(*overrides: str) -> Parts:
     request = check(composed(*SMALL, *overrides))
     asked = Need.DEMONSTRATION in request.objective.needs
     return build(request, None, textbook(request) if asked else None)
+
+
+def driven(parts: Parts, folder: Path) -> Iterator[int]:
+    """The run's own rounds into a folder of a run; yields each step once it is on disk."""
+    files = RunDirectory(folder)
+    if not parts.done:
+        files.create(parts.request.resolved, {})
+    with Interrupt() as interrupt, open_writer(parts.request, files, parts.done) as writer:
+        yield from rounds(parts, files, interrupt, writer)
 
 
 def textbook(request: Request) -> Demonstrations:

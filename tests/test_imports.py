@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "errors": set(),
     "functional": FOUNDATION,
     "objectives": FOUNDATION | {"functional"},
-    "tasks": FOUNDATION,
+    "tasks": FOUNDATION | {"rundir"},
     "distributed": FOUNDATION,
     "seeds": set(),
     "weights": FOUNDATION | {"config"},

@@ -78,3 +78,17 @@ def test_the_vllm_rows_are_made_from_the_json():
     record = json.loads((ROOT / "benchmarks" / "results" / "vllm_rollout.json").read_text())
     ratio, shown = record["tokens_a_second"]["ours_over_bare"], (ROOT / "benchmarks" / "README.md").read_text()
     assert f"| {ratio['median']:.2f} [{ratio['min']:.2f}, {ratio['max']:.2f}] |" in shown
+
+
+def test_what_shows_a_promise_exists():
+    """Files and tests that docs/reliability.md names; `::test_x` alone is of the file named before it."""
+    file, seen = ROOT, 0
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    for name, test in re.findall(r"`(?:tests/)?([\w/]*\.py)?(?:::(\w+))?`", text):
+        if not name and not test:
+            continue
+        file = ROOT / "tests" / name if name else file
+        assert file.is_file(), name
+        assert not test or f"def {test}(" in file.read_text(), f"{file.name}::{test}"
+        seen += 1
+    assert seen > 30

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
@@ -20,8 +21,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tgpo.config import KEY_ADVICE, Request, check, first_line, run_directory, to_container
-from tgpo.errors import ProblemsError, RequestError, StoppedError, did_you_mean, without_credentials
+from tgpo.config import KEY_ADVICE, Request, check, first_line, first_missing, run_directory, to_container
+from tgpo.errors import ProblemsError, RequestError, StoppedError, did_you_mean, no_room, without_credentials
 from tgpo.interrupt import take_sigterm
 from tgpo.resume import Changes, changed, check_changes, pick
 from tgpo.rundir import RunDirectory, complete
@@ -47,13 +48,29 @@ def guard(main: Callable[[], None]) -> None:
     sys.argv[1:] = map(quoted, sys.argv[1:])
     take_sigterm()
     try:
+        check_flags()
         main()
     except (HydraException, OmegaConfBaseException) as error:
         fail(RequestError(explain(error)))
     except RequestError as error:
         fail(error)
+    except (OSError, ValueError) as error:
+        if any(frame.f_code is run_job.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+            raise
+        fail(RequestError(explain(error)))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def check_flags() -> None:
+    """Those of Hydra itself, which would print how it is called as well."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise RequestError(f"{message}; python run.py --help lists the options")
+
+    parser.error = refuse
+    parser.parse_args()
 
 
 def quoted(argument: str) -> str:
@@ -79,14 +96,15 @@ def run_job(config: DictConfig) -> Outcome:
         of_a_run = {g: c for g, c in hydra.runtime.choices.items() if not g.startswith("hydra/") and g != "launcher"}
         config.choices = of_a_run
         config.output_dir = str(directory)  # a sweep gives each job a folder of its own
-        config.overrides = [o for o in hydra.overrides.task if option(o) not in OF_THE_SWEEP]
+        given = [str(o) for o in OmegaConf.to_container(hydra.overrides.task) or ()]  # as they were typed
+        config.overrides = [o for o in given if option(o) not in OF_THE_SWEEP]
         rerun = config.pop("rerun")
         del config["sweep_dir"]
     resume = config.resume is not None or (not alone and begin_again(directory))
     try:
         if alone and rerun is not None:
             outcome = Outcome(REQUEST_IS_WRONG, f"error: rerun={rerun} goes on with a sweep; add -m")
-        elif alone and any(option(o) == "launcher" for o in hydra.overrides.task):
+        elif alone and any(option(o) == "launcher" for o in given):
             outcome = Outcome(REQUEST_IS_WRONG, "error: launcher says where the runs of a sweep go; add -m")
         else:
             outcome = attempt(config, directory, resume)
@@ -171,6 +189,10 @@ def checked_and_run(config: DictConfig, own: Path, resume: bool) -> Outcome:
             run(request, directory, start)
     except StoppedError as error:
         return Outcome(STOPPED, f"stopped: {error}; {hint(directory)}")
+    except OSError as error:
+        if (reason := no_room(error)) is None:
+            raise
+        return Outcome(STOPPED, f"stopped: {error.filename or directory}: {reason}; make room; {hint(directory)}")
     except (RunInterruptedError, KeyboardInterrupt):
         return Outcome(INTERRUPTED, f"interrupted; {hint(directory)}")
     return Outcome()
@@ -246,9 +268,12 @@ def composed(name: str, overrides: list[str]) -> dict[str, Any]:
     OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            return to_container(compose(name, [*map(quoted, overrides), "output_dir=none"]))
-    except (HydraException, OmegaConfBaseException) as error:
+            found = to_container(compose(name, [*map(quoted, overrides), "output_dir=none"]))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise RequestError(explain(error, name)) from error
+    if found["resume"] is not None:
+        raise RequestError(f"resume={found['resume']}: python run.py goes on with a run; leave it out here")
+    return found
 
 
 @contextmanager
@@ -263,17 +288,26 @@ def beside_the_job() -> Iterator[None]:
 
 
 def remove_if_empty(directory: Path) -> None:
-    """Hydra makes the folder (and up to two above it) before the job begins."""
-    for path in (directory, *list(directory.parents)[:2]):
+    """Takes away what was made for the job before it began, the folders above it included; nothing that was there."""
+    outermost = first_missing(os.path.abspath(directory))
+    for path in (directory, *directory.parents) if outermost else ():
         if not path.is_dir() or any(path.iterdir()):
             return
         with suppress(OSError):  # another process was quicker
             path.rmdir()
+        if os.path.abspath(path) == outermost:
+            return
 
 
 def explain(error: Exception, name: str = "config") -> str:
     """Hydra's message in one line, with the nearest name that exists in `conf/NAME.yaml`."""
     text = str(error)
+    if told := next((cause for cause in causes(error) if isinstance(cause, RequestError)), None):
+        return str(told)  # of a resolver; OmegaConf has wrapped it in words of its own
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        return f"{error.filename}: {str(error.strerror).lower()}; give a folder that can be written"
+    if text.startswith("Config group override must be"):
+        return "a group of the configuration takes the name of a choice; python run.py --help lists them"
     if isinstance(error, OverrideParseException):
         return f"'{error.override}' is not of the form key=value"
     if (found := re.search(r"Could not find 'hydra/launcher/(\w+)'", text)) and found[1] in LAUNCHERS:
@@ -282,8 +316,16 @@ def explain(error: Exception, name: str = "config") -> str:
         group, _, choice = found[1].rpartition("/")
         return f"{group}={choice}: no such choice{did_you_mean(choice, choices(group))}"
     if found := re.search(r"Could not override '([^']+)'", text):
+        if found[1] in known_names(name):
+            return f"'{found[1]}' takes no mapping; give its options one by one, or the name of a choice"
         return f"'{found[1]}' is not an option{did_you_mean(found[1], known_names(name))}"
     return " ".join(text.split())
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def choices(group: str) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from dataclasses import dataclass, fields
-from functools import reduce
+from functools import cache, reduce
 from importlib.util import find_spec
 from operator import getitem
 from pathlib import Path
@@ -15,12 +16,22 @@ from urllib.parse import urlsplit
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from tgpo.errors import RequestError, did_you_mean, without_credentials
 
 KEY_ADVICE = "put the server's key into the environment variable that server.key_variable names"
+MOST_THREADS = 1_024  # some libraries crash where a system has no more to give
 LONGEST_NAME = 160  # bytes of a folder's name that is made of overrides; file systems take 255
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -28,6 +39,14 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic takes it for 1."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation not in (bool, bool | None):
+            raise ValueError("input should not be true or false")
+        return value
 
 
 class StudentOptions(Options):
@@ -122,11 +141,11 @@ class RolloutOptions(Options):
 
 class TrainOptions(Options):
     steps: int = Field(ge=1)
-    lr: float = Field(gt=0)
+    lr: float = Field(gt=0, le=1)  # AdamW moves a weight by about this much a step; so it never leaves float32
     warmup_steps: int = Field(ge=0)
     lr_schedule: Literal["constant", "linear", "cosine"]
     betas: tuple[Beta, Beta]
-    weight_decay: float = Field(ge=0)
+    weight_decay: float = Field(ge=0, le=1)
     max_grad_norm: float = Field(gt=0)
     updates_per_batch: int = Field(ge=1)
     max_tokens_per_micro_batch: int = Field(ge=1)
@@ -138,7 +157,7 @@ class TrainOptions(Options):
     max_bad_steps: int = Field(ge=0)
     dtype: Literal["float32", "bfloat16", "float64"]
     device: str
-    threads: int | None = Field(ge=1)
+    threads: int | None = Field(ge=1, le=MOST_THREADS)
 
 
 class EvalOptions(Options):
@@ -190,7 +209,7 @@ class RunOptions(Options):
     """The whole configuration. `objective` and `task` check themselves when they are built."""
 
     name: str
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)  # what torch takes
     resume: str | None
     resume_with_changes: bool = False  # runs of before there was such an option are resumed too
     output_dir: str
@@ -275,6 +294,7 @@ def to_container(config: DictConfig) -> dict[str, Any]:
 def build(resolved: dict[str, Any], section: str) -> Any:
     """The object a (dotted) section's `_target_` names, its mistakes told in the terms of the command line."""
     node = reduce(getitem, section.split("."), resolved)
+    check_target(node, section)
     try:
         return instantiate(node, _convert_="all")
     except Exception as error:
@@ -283,6 +303,21 @@ def build(resolved: dict[str, Any], section: str) -> Any:
             names = [f"{section}.{field.name}" for field in fields(get_class(node["_target_"]))]
             raise RequestError(explain(cause, names, f"{section}.")) from error
         raise RequestError(f"{section}: {first_line(cause)}") from error
+
+
+def check_target(node: Any, section: str) -> None:
+    """A class of this package and no other: a configuration that came with a run could call anything."""
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise RequestError(f"{section}={node}: it is a section; choose one by name, and give its options one by one")
+    if any(isinstance(value, dict | list) and "_target_" in str(value) for value in node.values()):
+        raise RequestError(f"{section}: an option of it names something to call (_target_), which is refused")
+    target = str(node["_target_"])
+    try:
+        ours = target.startswith("tgpo.") and get_class(target).__module__.startswith("tgpo.")
+    except Exception:  # noqa: BLE001  whatever there is in the way of importing it
+        ours = False
+    if not ours:
+        raise RequestError(f"{section}._target_={target}: no class of tgpo; a new one is a file below tgpo/")
 
 
 def settings(objective: Any) -> dict[str, Any]:
@@ -294,7 +329,8 @@ def settings(objective: Any) -> dict[str, Any]:
 def explain(error: ValidationError, names: list[str], prefix: str) -> str:
     """The first mistake, as `train.steps=0: input should be greater than or equal to 1`."""
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if isinstance(part, str)]  # an index is shown with its whole list
+    # an index is shown with its whole list, and which of several types was tried last is not shown
+    path = [part for part in first["loc"] if isinstance(part, str) and "[" not in part]
     key = prefix + ".".join(path)
     if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"'{key}' is not an option{did_you_mean(key, names)}"
@@ -325,9 +361,24 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def run_directory(resume: str | None, output_dir: str) -> str:
+def run_directory(resume: Any, output_dir: Any) -> str:
     """The OmegaConf resolver behind `hydra.run.dir`: a resumed run goes on in its own directory."""
-    return str(Path(resume)) if resume else output_dir
+    named, given = ("output_dir", output_dir) if resume is None else ("resume", resume)
+    if not isinstance(given, str) or not given:
+        raise RequestError(f"{named}={given}: give a folder")
+    if resume is not None and not (Path(given) / "config.yaml").is_file():
+        raise RequestError(f"resume={given}: no run there (no config.yaml)")
+    first_missing(os.path.abspath(given))
+    return str(Path(given))
+
+
+@cache
+def first_missing(folder: str) -> str | None:
+    """The outermost folder of a path that is not there when this is first asked: what Hydra makes, and what a request
+    that is refused takes away again. None where all of it is there."""
+    path = Path(folder)
+    missing = [str(p) for p in (path, *path.parents) if not p.exists()]
+    return missing[-1] if missing else None
 
 
 def folder_name(text: str) -> str:

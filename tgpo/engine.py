@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tgpo.distributed import once, rank, size, summed
-from tgpo.errors import RequestError
+from tgpo.errors import RequestError, StoppedError
 from tgpo.functional.batching import dealt
 from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
@@ -49,6 +49,7 @@ class Collected:
     sampler_logprobs_BT: Tensor
     observed: TeacherSignal | None
     verifier_timeouts: int
+    rewards_not_finite: int
     missing_demonstrations: int
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -105,7 +106,16 @@ class Engine:
             responses = self.tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
         # by one process: a verifier that runs out of time must do so for all
         rewards = once(lambda: self.task.rewards([r.problem for r in rollouts], responses))
+        if len(rewards.values) != len(rollouts):
+            given = f"{len(rewards.values)} rewards for {len(rollouts)} responses"
+            raise RequestError(f"task={self.task.name} gave {given}; mend its rewards()")
         reward_B = torch.tensor(rewards.values, device=device)
+        not_finite = int((~reward_B.isfinite()).sum())  # of a task's own making: no response is worth that
+        reward_B = reward_B.nan_to_num(0.0, 0.0, 0.0)
+        if not any(r.response_ids for r in rollouts):
+            raise StoppedError(
+                f"step {step}: none of {len(rollouts)} responses has a token; look at the rollout engine"
+            )
         tokens = pad(rollouts, int(self.tokenizer.pad_token_id or 0)).to(device)
         sampler_BT = pad_logprobs(rollouts, tokens.mask_BT)
         written = ScoredBatch(
@@ -117,7 +127,8 @@ class Engine:
             eos_ids=options.eos_ids,
         )
         batch, observed = self._score(written, sampler_BT, step, objective, observe_topk, seconds)
-        return Collected(batch, rollouts, responses, reward_B, sampler_BT, observed, rewards.timeouts, missing, seconds)
+        counts = rewards.timeouts, not_finite, missing
+        return Collected(batch, rollouts, responses, reward_B, sampler_BT, observed, *counts, seconds)
 
     def _score(
         self,

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import errno
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
 
 
 class RequestError(Exception):
@@ -26,6 +32,36 @@ class StoppedError(Exception):
     """Why a run that was in order cannot go on; it leaves a checkpoint. Exit code 1."""
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse's own, with a mistake told as everywhere else: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}; {self.prog} --help lists the options", file=sys.stderr)
+        sys.exit(2)
+
+
+FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}
+
+
+def no_room(error: BaseException) -> str | None:
+    """What the disk says where it takes no more; None for another error. safetensors tells it in its text alone."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return FULL[error.errno]
+    found = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    return FULL.get(int(found[1])) if found else None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Where the disk takes no more, the run stops and says at which path: the system's own error has none."""
+    try:
+        yield
+    except Exception as error:
+        if (reason := no_room(error)) is None:
+            raise
+        raise StoppedError(f"{path}: {reason}; make room") from error
+
+
 def without_credentials(text: str) -> str:
     """The text with the user name and password of every address taken out: `http://...@host`."""
     return re.sub(r"(\w://)[^/\s'\"\[\],]*@", r"\1...@", text)
@@ -37,4 +73,4 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     if near:
         return f"; did you mean '{near[0]}'?"
-    return f"; valid: {', '.join(choices)}" if len(choices) <= 20 else ""
+    return f"; valid: {', '.join(choices)}" if 0 < len(choices) <= 20 else ""

@@ -11,7 +11,7 @@ from typing import Any
 from tgpo import checkpoint, distributed
 from tgpo.config import Request
 from tgpo.engine import Collected
-from tgpo.errors import RequestError, StoppedError
+from tgpo.errors import RequestError, StoppedError, writing
 from tgpo.evaluation.accuracy import evaluate
 from tgpo.evaluation.suite import exams
 from tgpo.interrupt import Interrupt
@@ -63,7 +63,8 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt, writer: Writ
             return
         trainer = parts.trainer
         parts_of_it = trainer.policy, parts.tokenizer, trainer.optimizer, trainer.objective
-        checkpoint.save(files.checkpoints, step, *parts_of_it, base=options.student.path, bad_steps=bad)
+        with writing(files.checkpoints / f"step-{step}"):
+            checkpoint.save(files.checkpoints, step, *parts_of_it, base=options.student.path, bad_steps=bad)
         if distributed.is_main():
             checkpoint.prune(files.checkpoints, options.train.keep_checkpoints)
         saved = step

@@ -100,7 +100,7 @@ def load_model(
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the run has one of its own
-    model: Any = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         resolve(path, revision),
         config=load_config(path, revision, replaced),
         dtype=getattr(torch, dtype),
@@ -108,7 +108,11 @@ def load_model(
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
+        output_loading_info=True,
     )
+    model, told = loaded
+    if missing := sorted(told["missing_keys"]):  # transformers would go on with random ones
+        raise RequestError(f"{path}: {len(missing)} of its weights are not in its files ({missing[0]}); fetch it again")
     model = model.to(device).eval()
     check_plain_head(model, path)
     return model
@@ -121,6 +125,8 @@ def check_plain_head(model: Any, path: str) -> None:
     ids = torch.arange(8, device=model.device)[None]
     with torch.no_grad():
         whole, hidden = model(ids).logits, model.get_decoder()(ids, use_cache=False).last_hidden_state
+        if not whole.isfinite().all():
+            raise RequestError(f"{path}: its logits are not finite: a weight of it is NaN or infinite")
         apart = (model.get_output_embeddings()(hidden).float() - whole.float()).abs().max()
     if not apart <= 1e-2 * whole.float().abs().max():
         raise RequestError(f"{path}: its logits are not those of its output head alone, which is not supported")

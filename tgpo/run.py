@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from tgpo import checkpoint, distributed
 from tgpo.config import Request, RunOptions
 from tgpo.demonstrate import demonstrate, recipe
 from tgpo.engine import Engine, EngineOptions
+from tgpo.errors import StoppedError
 from tgpo.interrupt import Interrupt
 from tgpo.loop import Parts, RunInterruptedError, open_writer, rounds
 from tgpo.models import eos_ids, load_model, load_tokenizer, master, pick_device, resolve
@@ -59,7 +60,8 @@ def run(request: Request, directory: Path, start: Start | None = None) -> None:
             files.status("interrupted", step, f"stopped on request, go on with resume={directory}")
             raise
         except BaseException as error:
-            files.status("failed", step, f"{type(error).__name__}: {error}")
+            with suppress(StoppedError):  # of a full disk, which may be what is told already
+                files.status("failed", step, f"{type(error).__name__}: {error}")
             raise
         else:
             files.status("done", step)  # what comes after can be made again

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from tgpo.errors import RequestError
+from tgpo.errors import RequestError, writing
 
 SWEEP_PLAN = "sweep.json"  # in a sweep's folder: its runs, also those that never began
 
@@ -25,12 +25,17 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
-        self.started = time.time()
+        self.started, self._began = time.time(), time.monotonic()
 
     def create(self, resolved: dict[str, Any], provenance: dict[str, Any]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        if (self.path / "status.json").exists():
-            raise RequestError(f"{self.path} already holds a run; go on with it (resume={self.path}) or move it away")
+        try:  # by one alone of two runs that began in the same second, whose folders have one name
+            (self.path / "status.json").open("x").close()
+        except FileExistsError:
+            raise RequestError(
+                f"{self.path} already holds a run; go on with it (resume={self.path}) or move it away"
+            ) from None
+        self.status("running", 0)
         self.write_config(resolved)
         write_whole(self.path / "provenance.json", json.dumps(provenance, indent=1) + "\n")
 
@@ -48,7 +53,7 @@ class RunDirectory:
         path = self.path / "config.yaml"
         if not path.is_file():
             raise RequestError(f"resume={self.path}: no run there (no config.yaml)")
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return read_yaml(path)
 
     def drop_after(self, step: int) -> None:
         """Removes the records that a resumed run will write again."""
@@ -61,12 +66,16 @@ class RunDirectory:
         return any(record["step"] == step and record["kind"] == "eval" for record in found)
 
     def status(self, state: State, step: int, reason: str | None = None) -> None:
-        now = time.time()
         record = {
             "status": state,
             "step": step,
             "reason": reason,
-            "timings": {"started": self.started, "updated": now, "seconds": now - self.started},
+            # a duration is not a difference of two times of day: the clock may be set in between
+            "timings": {
+                "started": self.started,
+                "updated": time.time(),
+                "seconds": time.monotonic() - self._began,
+            },
         }
         write_whole(self.path / "status.json", json.dumps(record, indent=1) + "\n")
 
@@ -116,10 +125,30 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a file."""
+    try:
+        found = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict):
+        raise RequestError(f"{path}: not a configuration")
+    return found
+
+
+def make_folder(path: Path, option: str) -> Path:
+    """Made before the work that it is for; `option` is what named it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"{option}={path}: {str(error.strerror).lower()}; give another folder") from error
+    return path
+
+
 def write_whole(path: Path, text: str) -> None:
     """Written aside, synced, renamed: a reader sees the old file or the new one."""
     aside = path.with_name(f".{path.name}.partial")
-    with aside.open("w", encoding="utf-8") as file:
+    with writing(path), aside.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -18,7 +18,7 @@ from typing import Any
 from tgpo.config import folder_name
 from tgpo.errors import RequestError
 from tgpo.rundir import SWEEP_PLAN as PLAN
-from tgpo.rundir import RunDirectory, complete, read_json, write_whole
+from tgpo.rundir import RunDirectory, complete, make_folder, read_json, write_whole
 
 STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130
 OF_THE_SWEEP = ("launcher", "rerun", "sweep_dir")  # options that are no part of a run
@@ -52,6 +52,8 @@ class Cell:
 def name_cells(expanded: Sequence[Sequence[str]]) -> list[Cell]:
     """`<n>_<overrides>`, of the overrides that differ between the runs (all of them where none does)."""
     expanded = [[o for o in overrides if option(o) not in OF_THE_SWEEP] for overrides in expanded]
+    if not expanded:
+        return []
     varied = [o for o in expanded[0] if any(o not in overrides for overrides in expanded)]
     shown = {option(o) for o in varied or expanded[0]} - {"experiment"}
     cells = []
@@ -68,7 +70,9 @@ def option(override: str) -> str:
 def write_plan(sweep: Path, cells: Sequence[Cell], arguments: Sequence[str]) -> None:
     if (sweep / PLAN).exists():
         raise RequestError(f"{sweep} already holds a sweep; go on with it (rerun=failed) or give another sweep_dir")
-    sweep.mkdir(parents=True, exist_ok=True)
+    if not cells:
+        raise RequestError("the sweep has no runs: one of its options has no values")
+    make_folder(sweep, "sweep_dir")
     kept = [a for a in arguments if option(a) not in OF_THE_SWEEP]
     plan = {"arguments": kept, "cells": [asdict(cell) for cell in cells]}
     write_whole(sweep / PLAN, json.dumps(plan, indent=1) + "\n")
@@ -79,13 +83,17 @@ def read_plan(sweep: Path, arguments: Sequence[str]) -> list[Cell]:
     if not (sweep / PLAN).is_file():
         raise RequestError(f"rerun=failed: no sweep in {sweep} (no {PLAN})")
     plan = read_json(sweep / PLAN)
+    try:
+        began_with, cells = plan["arguments"], [Cell(c["folder"], tuple(c["overrides"])) for c in plan["cells"]]
+    except (KeyError, TypeError):
+        raise RequestError(f"{sweep / PLAN}: not the record of a sweep; start a new one") from None
     kept = [a for a in arguments if option(a) not in OF_THE_SWEEP]
-    if other := [a for a in kept if a not in plan["arguments"]]:
+    if other := [a for a in kept if a not in began_with]:
         raise RequestError(
             f"rerun=failed runs the cells of {sweep} with their own options; leave out '{other[0]}', or start a new "
             "sweep with it"
         )
-    return [Cell(cell["folder"], tuple(cell["overrides"])) for cell in plan["cells"]]
+    return cells
 
 
 def newest_sweep(parent: Path) -> Path:

@@ -82,6 +82,7 @@ class Trainer:
             **credit.scalars,
             **behaviour(collected),
             "reward/verifier_timeouts": collected.verifier_timeouts,
+            "reward/not_finite": collected.rewards_not_finite,
             **demonstrations(collected, self.objective),
             "train/lr": self._learning_rate(k),
             "train/updates": len(answers),
@@ -233,7 +234,7 @@ def behaviour(collected: Collected) -> Numbers:
     rollouts, responses = zip(*((collected.rollouts[i], collected.responses[i]) for i in rows.tolist()), strict=True)
     numbers = {
         **reward_metrics(collected.reward_B[rows], batch.group_B[rows]),
-        **length_metrics(rollouts, responses, collected.reward_B[rows]),
+        **length_metrics(rollouts, responses, collected.reward_B[rows], batch.eos_ids),
         "throughput/response_tokens_per_second": float(own_BT.sum()) / collected.seconds["rollout"],
     }
     if collected.observed is not None and collected.observed.sampled_logprobs_BT is not None:

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from experiments.sweeps import ROOT
+from tgpo.errors import Parser
 from tgpo.report import statistics as ours
 from tgpo.report.markdown import fill
 from tgpo.rundir import write_whole
@@ -130,6 +131,7 @@ def percent(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    Parser(prog="python -m experiments.coverage", description=__doc__).parse_args()
     cells = [*of_one_sample("mean", MEAN), *of_one_sample("IQM", IQM), *of_two_samples()]
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_whole(RESULTS / "coverage.csv", pd.DataFrame(cells).to_csv(index=False, float_format="%.4g"))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tests.laws.variants import VARIANTS, build
 from tests.laws.world import T, V, World, every_group, group_losses, logits_of, table, token_losses
+from tgpo.errors import Parser
 from tgpo.report.markdown import fill
 from tgpo.rundir import write_whole
 from tgpo.types import Need, TeacherSignal
@@ -94,6 +95,7 @@ def markdown(found: pd.DataFrame) -> str:
 
 
 def main() -> None:
+    Parser(prog="python -m experiments.enumerable", description=__doc__).parse_args()
     found = measure()
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_whole(RESULTS / "noise.csv", found.to_csv(index=False, float_format="%.6g"))

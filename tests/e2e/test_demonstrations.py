@@ -85,24 +85,3 @@ def test_given_demonstrations_are_the_ones_a_run_would_make(tmp_path):
         return [{k: v for k, v in r.items() if not k.startswith("divergence/")} for r in untimed(run)]
 
     assert learned(own) == learned(given)  # and without a teacher in memory
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["objective=sft", "teacher=none"], "learns from demonstrations and teacher=none was given"),
-        (["objective=luffy", "demonstrations.path=/no/such/folder"], "make them with: python -m"),
-        (["objective=luffy", "rollout.group_size=1"], "use 2 or more"),
-    ],
-)
-def test_refused_before_anything_loads(arguments, words, tmp_path):
-    process = command(*arguments, f"output_dir={tmp_path / 'run'}")
-    assert process.returncode == 2
-    assert words in process.stderr
-    assert len(process.stderr.strip().splitlines()) == 1
-
-
-def test_the_command_says_what_it_lacks():
-    assert "demonstrations.path=FOLDER" in command(module=MODULE).stderr
-    assert command("teachr=tiny", module=MODULE).returncode == 2
-    assert command("--help", module=MODULE).returncode == 0

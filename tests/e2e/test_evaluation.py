@@ -89,52 +89,6 @@ def test_a_run_is_evaluated_on_the_benchmarks_of_its_eval_group(tmp_path):
         assert "eval/mmlu_pro/avg@1" in record
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([], "say what is evaluated: checkpoint=PATH"),
-        (["checkpoint=/no/such/model"], "checkpoint=/no/such/model: no such folder"),
-        (["checkpoint=tiny:teecher"], "did you mean 'teacher'?"),
-        (["checkpoint=tiny:teacher", "eval=mth"], "did you mean 'math'?"),
-        (
-            ["checkpoint=tiny:teacher", "eval=math"],
-            "6 datasets are not in the local cache; fetch them with: hf download",
-        ),
-        (["checkpoint=tiny:teacher", "student=tiny-peaked"], "leave student out"),
-        (["checkpoint=tiny:teacher", "+evaluation.outptu=x"], "did you mean 'output'?"),
-        (["checkpoint=tiny:teacher", "eval.samples_per_problem=0"], "eval.samples_per_problem=0"),
-        (["checkpoint=tiny:teacher", "task=local", "task.path=rows.jsonl"], "no such file or folder"),
-    ],
-)
-def test_wrong_requests(arguments, words, tmp_path):
-    output = tmp_path / "out"
-    process = command(*arguments, f"output={output}", module=MODULE)
-    assert process.returncode == 2
-    (line,) = process.stderr.strip().splitlines()
-    assert line.startswith("error: ")
-    assert words in line
-    assert process.stdout == ""
-    assert not output.exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["task=gsm8k"], "hf download --repo-type dataset openai/gsm8k"),
-        (["task=local"], "task.path says where the rows are"),
-        (["eval=ood"], "3 datasets are not in the local cache"),
-        (["task=local", f"task.path={FIXTURES}/aime25/test.jsonl", "task.split=train"], "did you mean 'problem'?"),
-    ],
-)
-def test_runs_without_their_rows_are_refused_and_leave_nothing(arguments, words, tmp_path):
-    run = tmp_path / "run"
-    process = command(*arguments, f"output_dir={run}")
-    assert process.returncode == 2
-    (line,) = process.stderr.strip().splitlines()
-    assert words in line
-    assert not run.exists()
-
-
 def test_a_run_learns_from_rows(tmp_path):
     rows, run = tmp_path / "sums.jsonl", tmp_path / "run"
     rows.write_text("".join(json.dumps({"q": f"{i}+{i + 7}", "a": 2 * i + 7}) + "\n" for i in range(10, 60)))

@@ -177,10 +177,3 @@ def test_a_scheduler_of_jobs_runs_the_cells(tmp_path):
     assert process.returncode == 2
     assert "1 of 2 runs done" in process.stderr
     assert "0_teacher=none: error: objective=tgpo needs a teacher" in process.stderr
-
-
-def test_slurm_where_there_is_none():
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    process = command("-m", "launcher=slurm", "seed=0,1")
-    assert process.returncode == 2
-    assert process.stderr.strip().splitlines()[-1].startswith("error: launcher=slurm: no sbatch on this machine")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,21 +16,33 @@ def rollout(length: int, finish: str) -> Rollout:
 
 def test_lengths_by_verdict():
     rollouts = [rollout(2, "eos"), rollout(4, "eos"), rollout(9, "length")]
-    metrics = length_metrics(rollouts, ["a", "b", "c"], torch.tensor([1.0, 0.0, 0.0]))
+    metrics = length_metrics(rollouts, ["a", "b", "c"], torch.tensor([1.0, 0.0, 0.0]), [0])
     assert metrics["response/length_mean"] == 5
     assert metrics["response/length_correct_mean"] == 2
     assert metrics["response/length_incorrect_mean"] == 6.5
     assert metrics["response/truncated_fraction"] == pytest.approx(1 / 3)
 
 
+def test_an_empty_response_is_eos_alone_or_nothing():
+    ended = replace(rollout(2, "eos"), response_ids=(7, 5))
+    rollouts = [rollout(1, "eos"), rollout(0, "length"), ended, replace(ended, response_ids=(7,))]
+    assert length_metrics(rollouts, [""] * 4, torch.zeros(4), [5, 6])["response/empty_fraction"] == 0.5
+    assert length_metrics(rollouts, [""] * 4, torch.zeros(4), [6])["response/empty_fraction"] == 0.25
+
+
 def test_the_mean_of_nothing_is_absent():
-    metrics = length_metrics([rollout(2, "eos")], ["a"], torch.tensor([0.0]))
+    metrics = length_metrics([rollout(2, "eos")], ["a"], torch.tensor([0.0]), [0])
     assert "response/length_correct_mean" not in metrics
 
 
 def test_rewards_by_group():
     metrics = reward_metrics(torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([0, 0, 1, 1]))
-    assert metrics == {"reward/mean": 0.25, "reward/group_std": 0.25, "reward/solved_groups": 0.5}
+    assert metrics == {
+        "reward/mean": 0.25,
+        "reward/group_std": 0.25,
+        "reward/solved_groups": 0.5,
+        "reward/equal_groups": 0.5,
+    }
 
 
 def test_repetition():

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from tests.report.made import make_run
 from tgpo.errors import RequestError
 from tgpo.report.collect import read_run
 from tgpo.report.page import render, table
 from tgpo.report.run_figures import run_panels
+from tgpo.report.sweep import write_sweep_report
 
 
 @pytest.fixture
@@ -62,3 +64,21 @@ def test_a_run_stopped_before_its_first_record_still_has_a_page(run):
     assert "s learns from t, seed 1" in page
     empty.config["choices"]["task"] = "chain_sum"
     assert "s learns from t on chain_sum, seed 1" in render(empty, [])
+
+
+def test_a_run_of_many_steps_is_drawn_thinned_and_a_sweep_of_them_too(tmp_path):
+    """Altair refuses more than 5,000 rows by itself, which three lines of 1,700 steps are."""
+    for objective in ("tgpo", "grpo", "rkl"):
+        make_run(tmp_path, objective, steps=2_500)
+    (panel,) = [p for p in run_panels(read_run(tmp_path / "tgpo_0")) if p.slug == "gradient-norm"]
+    assert panel.caption.endswith("One step in 3 is drawn.")
+    (drawn,) = panel.spec()["datasets"].values()
+    steps = [row["step"] for row in drawn]
+    assert (steps[0], steps[-1], len(steps)) == (1, 2_500, 834)
+    assert "<path" in panel.svg()
+    assert write_sweep_report([tmp_path], say=lambda _: None).is_file()
+
+
+def test_a_few_steps_are_all_drawn(tmp_path):
+    panels = run_panels(read_run(make_run(tmp_path, steps=999)))
+    assert all("is drawn" not in panel.caption for panel in panels)

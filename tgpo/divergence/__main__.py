@@ -7,12 +7,15 @@ conf/divergence.yaml. It prints a table and leaves table.md, divergence.json and
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from tgpo.command import INTERRUPTED, fail, remove_if_empty, request_of
+from tgpo.config import first_missing
 from tgpo.divergence.options import check_engines, check_options
 from tgpo.errors import RequestError
+from tgpo.rundir import make_folder
 
 
 def main() -> None:
@@ -58,11 +61,8 @@ def open_folder(folder: Path) -> Path:
     """Made before the work that it is for."""
     if (folder / "divergence.json").exists():
         raise RequestError(f"divergence.output_dir={folder} already holds a measurement; give another, or move it away")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"divergence.output_dir={folder}: {error.strerror}; give another folder") from error
-    return folder
+    first_missing(os.path.abspath(folder))
+    return make_folder(folder, "divergence.output_dir")
 
 
 if __name__ == "__main__":

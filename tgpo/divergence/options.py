@@ -21,7 +21,7 @@ class DivergenceOptions(Options):
     coverage_at: list[K] = Field(min_length=1)
     resamples: int = Field(ge=100)  # the ends of a 95 % interval are then two or three resamples in
     level: float = Field(gt=0, lt=100)
-    output_dir: str
+    output_dir: str = Field(min_length=1)
 
     @field_validator("overlap_at", "coverage_at")
     @classmethod

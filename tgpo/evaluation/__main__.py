@@ -19,6 +19,7 @@ from tgpo.errors import RequestError, did_you_mean
 from tgpo.evaluation.checkpoint import Located, locate
 from tgpo.evaluation.examine import Tell, examine, plan
 from tgpo.evaluation.results import save_table, table
+from tgpo.rundir import make_folder
 
 SHORT = ("checkpoint", "output")  # of evaluation.checkpoint and evaluation.output
 
@@ -32,6 +33,7 @@ def main() -> None:
         for problem in located.skipped:
             print(f"{problem}; taking {Path(located.model).parent.name}", file=sys.stderr)
         ready = plan(request)
+        make_folder(output, "output")
         print(f"checkpoint   {located.model}\ntask         {request.task.name}", flush=True)
         try:
             with Counter() as counter:
@@ -54,9 +56,11 @@ def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
     given = {word.split("=")[0].lstrip("+~") for word in words}
     resolved = composed("evaluation", words)
     own = resolved.pop("evaluation")
+    if not isinstance(own, dict):
+        raise RequestError(f"evaluation={own}: it is a section; give its options, as checkpoint=PATH")
     if unknown := sorted(set(own) - set(SHORT)):
         raise RequestError(f"'evaluation.{unknown[0]}' is not an option{did_you_mean(unknown[0], SHORT)}")
-    if own["checkpoint"] is None:
+    if own["checkpoint"] in (None, ""):
         raise RequestError("say what is evaluated: checkpoint=PATH")
     if given & {"student", "student.path", "student.name"}:
         raise RequestError("checkpoint=PATH says what is evaluated; leave student out")
@@ -71,8 +75,6 @@ def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
     if located.run is not None:
         beside = located.run / "evaluation" / Path(located.model).parent.name
     output = Path(own["output"] or beside / group)
-    if output.is_file():
-        raise RequestError(f"output={output}: a file; give a folder")
     return check(resolved), located, output
 
 

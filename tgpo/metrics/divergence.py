@@ -10,13 +10,15 @@ from tgpo.types import TeacherSignal
 def divergence_metrics(
     response_BT: Tensor, mask_BT: Tensor, sampler_logprobs_BT: Tensor, teacher: TeacherSignal
 ) -> dict[str, float]:
-    """Means over the tokens of the mask, which the student sampled.
+    """Means over the tokens of the mask, which the student sampled; empty where there are none.
 
     - `divergence/reverse_kl_k1`: mean of `log pi_old(a_t) - log pi_T(a_t)`, nats a token
     - `divergence/teacher_perplexity`: `exp` of the mean of `-log pi_T(a_t)`
     - `divergence/mismatch`: fraction of tokens that are not the teacher's argmax
     """
     total = mask_BT.sum()
+    if not total:
+        return {}
     means = {
         name: (values_BT * mask_BT).sum() / total
         for name, values_BT in sampled_token_values(response_BT, sampler_logprobs_BT, teacher).items()

@@ -15,23 +15,29 @@ REPETITION_MIN_BYTES = 64  # zlib's own overhead hides repetition in shorter tex
 
 
 def reward_metrics(reward_B: Tensor, group_B: Tensor) -> dict[str, float]:
-    """`reward/solved_groups` is the fraction of groups with at least one right response."""
+    """`reward/solved_groups` is the fraction of groups with at least one right response, `reward/equal_groups` that of
+    groups whose rewards are all the same: they say nothing to an objective that compares within a group.
+    """
     groups = [reward_B[group_B == group] for group in group_B.unique()]
     return {
         "reward/mean": reward_B.mean().item(),
         "reward/group_std": torch.stack([group.std(correction=0) for group in groups]).mean().item(),
         "reward/solved_groups": torch.stack([(group > 0).any().float() for group in groups]).mean().item(),
+        "reward/equal_groups": torch.stack([(group == group[0]).all().float() for group in groups]).mean().item(),
     }
 
 
-def length_metrics(rollouts: Sequence[Rollout], responses: Sequence[str], reward_B: Tensor) -> dict[str, float]:
-    """Lengths in tokens, EOS included."""
+def length_metrics(
+    rollouts: Sequence[Rollout], responses: Sequence[str], reward_B: Tensor, eos_ids: Sequence[int]
+) -> dict[str, float]:
+    """Lengths in tokens, EOS included. An empty response has no token but it."""
     length_B = torch.tensor([len(r.response_ids) for r in rollouts], dtype=torch.float32)
     right_B = reward_B.cpu() > 0
     metrics = {
         "response/length_mean": length_B.mean().item(),
         "response/length_p95": length_B.quantile(0.95).item(),
         "response/truncated_fraction": sum(r.finish_reason == "length" for r in rollouts) / len(rollouts),
+        "response/empty_fraction": sum(set(r.response_ids) <= set(eos_ids) for r in rollouts) / len(rollouts),
         "response/repetition_fraction": sum(map(repeats_itself, responses)) / len(responses),
     }
     if right_B.any():

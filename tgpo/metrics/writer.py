@@ -6,9 +6,11 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
+
+from tgpo.errors import writing
 
 
 class Sink(Protocol):
@@ -28,15 +30,28 @@ class Sink(Protocol):
 
 
 class JsonLines:
-    """One JSON object a record, on disk before `write` returns. Numbers that are not finite are written as null."""
+    """One JSON object a record, on disk before `write` returns. Numbers that are not finite are written as null.
+
+    Without a buffer: what a full disk did not take would be written once more when the file is closed.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._path, self._file = path, path.open("ab", buffering=0)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps({key: finite(value) for key, value in record.items()}, ensure_ascii=False) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = json.dumps({key: finite(value) for key, value in record.items()}, ensure_ascii=False) + "\n"
+        handle = self._file.fileno()
+        end = os.fstat(handle).st_size
+        with writing(self._path):
+            try:
+                left = memoryview(line.encode())
+                while left:
+                    left = left[self._file.write(left) :]
+                os.fsync(handle)
+            except OSError:
+                with suppress(OSError):  # half a record is none; where it has to stay, readers leave it out
+                    os.ftruncate(handle, end)
+                raise
 
     def attach(self, report: Path) -> None:
         """It lies in the same folder."""

@@ -32,6 +32,8 @@ class Check(NamedTuple):
 
 STUDENT, TEACHER, TOKENIZER = "student's files", "teacher's files", "student's tokenizer"
 CONFIGS = ("student's config", "teacher's config")
+SHAPES = ("student's shapes", "teacher's shapes")
+WEIGHTS = ("student's weights", "teacher's weights")
 CHECKS = (
     Check("objective", objective.check_objective, of_models=False),
     Check("engines", objective.check_backends, of_models=False),
@@ -39,16 +41,18 @@ CHECKS = (
     Check("device", machine.check_device),
     Check(STUDENT, partial(files.check_files, role="student")),
     Check(TEACHER, partial(files.check_files, role="teacher")),
-    Check("student's weights", partial(files.check_weights, role="student")),
-    Check("teacher's weights", partial(files.check_weights, role="teacher")),
+    Check(WEIGHTS[0], partial(files.check_weights, role="student")),
+    Check(WEIGHTS[1], partial(files.check_weights, role="teacher")),
     Check(CONFIGS[0], partial(files.check_config, role="student"), (STUDENT,)),
     Check(CONFIGS[1], partial(files.check_config, role="teacher"), (TEACHER,)),
+    Check(SHAPES[0], partial(files.check_fit, role="student"), (CONFIGS[0], WEIGHTS[0])),
+    Check(SHAPES[1], partial(files.check_fit, role="teacher"), (CONFIGS[1], WEIGHTS[1])),
     Check(TOKENIZER, tokens.check_student_tokenizer, (STUDENT,)),
     Check("chat template", tokens.check_template, (TOKENIZER,)),
     Check("tokenizers", tokens.check_tokenizers, (TOKENIZER, TEACHER)),
     Check("end of a response", tokens.check_ends, ("tokenizers",)),
     Check("demonstrations written", objective.check_written_demonstrations, ("end of a response",), of_models=False),
-    Check("widths", lengths.check_widths, ("tokenizers", *CONFIGS)),
+    Check("widths", lengths.check_widths, ("tokenizers", *CONFIGS, *SHAPES)),
     Check("problems", lengths.check_problems, ("chat template",)),
     Check("lengths", lengths.check_lengths, ("problems", *CONFIGS)),
     Check("teacher's server", lengths.check_server, ("problems",)),
@@ -72,7 +76,10 @@ def check_models(request: Request) -> None:
 
 def check_student(request: Request) -> Look:
     """The same, for a program that loads the student alone; what was read on the way is given back."""
-    look, names = Look(request), ("device", STUDENT, "student's weights", CONFIGS[0], TOKENIZER, "chat template")
+    look, names = (
+        Look(request),
+        ("device", STUDENT, WEIGHTS[0], CONFIGS[0], SHAPES[0], TOKENIZER, "chat template"),
+    )
     refuse(run(look, [check for check in CHECKS if check.name in names]))
     return look
 

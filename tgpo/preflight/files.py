@@ -47,7 +47,8 @@ def check_weights(look: Look, role: Role) -> str | None:
     options, folder = look.model(role), look.folders[role]
     assert options.path is not None
     shards = shards_of(f"{role}.path={options.path}", folder, fetch(options.path, options.revision))
-    look.parameters[role] = count_parameters(f"{role}.path={options.path}", shards)
+    look.shapes[role] = read_shapes(f"{role}.path={options.path}", shards)
+    look.parameters[role] = sum(map(prod, look.shapes[role].values()))
     return f"{len(shards)} safetensors of {look.parameters[role] / 1e9:.3g}B parameters"
 
 
@@ -106,20 +107,20 @@ def shards_of(key: str, folder: Path, how: str) -> list[Path]:
     )
 
 
-def count_parameters(key: str, shards: list[Path]) -> int:
+def read_shapes(key: str, shards: list[Path]) -> dict[str, tuple[int, ...]]:
     """From the files' headers, which also say how long each file must be."""
     from safetensors import SafetensorError, safe_open
 
-    total = 0
+    shapes = {}
     for shard in shards:
         try:
             with safe_open(shard, framework="np") as weights:
-                total += sum(prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+                shapes |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise RequestError(
                 f"{key}: {shard.name} is cut short or no safetensors file ({first_line(error)}); fetch it again"
             ) from error
-    return total
+    return shapes
 
 
 def check_config(look: Look, role: Role) -> str | None:
@@ -142,6 +143,38 @@ def check_config(look: Look, role: Role) -> str | None:
         )
     replaced = "".join(f", {name} replaced by {value}" for name, value in options.config.items())
     return f"{config.model_type}, {getattr(config, 'max_position_embeddings', 'any number of')} positions{replaced}"
+
+
+def check_fit(look: Look, role: Role) -> str | None:
+    """The model that its configuration describes, without weights, has the shapes of those in its files.
+
+    Weights that a model puts together from several of its files' are not compared; loading them tells what is missing.
+    """
+    options = look.model(role)
+    if role not in look.configs or role not in look.shapes:
+        return None
+    key = f"{role}.path={options.path}"
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(look.configs[role], trust_remote_code=False)
+    except Exception as error:  # whatever a field that makes no sense brings about in a model's code
+        raise RequestError(f"{key}: its config.json describes no model ({first_line(error)})") from error
+    for name, shape in look.shapes[role].items():
+        described = model.state_dict().get(name)
+        if described is not None and tuple(described.shape) != shape:
+            raise RequestError(
+                f"{key}: {name} is {list(shape)} in its files and {list(described.shape)} by its configuration"
+            )
+    targets = look.options.lora.targets if role == "student" and look.options.lora.rank else "all-linear"
+    names = [name for name, _ in model.named_modules()]
+    for target in targets if isinstance(targets, list) else ():
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            last = {name.rpartition(".")[2] for name in names if not name.rpartition(".")[2].isdigit()} - {""}
+            raise RequestError(f"lora.targets: '{target}' is no module of {options.path}{did_you_mean(target, last)}")
+    return f"{len(look.shapes[role])} weights of the shapes that its configuration describes"
 
 
 def is_causal(config: Any) -> bool:

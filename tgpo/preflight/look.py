@@ -26,7 +26,8 @@ class Look:
     def __init__(self, request: Request) -> None:
         self.request, self.options = request, request.options
         self.folders: dict[Role, Path] = {}  # of the models on this machine, once their files were looked at
-        self.parameters: dict[Role, int] = {}  # counted in the weights' headers
+        self.shapes: dict[Role, dict[str, tuple[int, ...]]] = {}  # read in the weights' headers
+        self.parameters: dict[Role, int] = {}
         self.configs: dict[Role, Any] = {}
 
     def model(self, role: Role) -> StudentOptions | TeacherOptions:

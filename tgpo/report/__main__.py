@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from tgpo.errors import RequestError
+from tgpo.errors import Parser, RequestError
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tgpo.report",
         description="The report of one run, or of a sweep: every run at or below the directories, finished or not.",
     )

@@ -20,6 +20,7 @@ except ImportError:
 from tgpo.errors import RequestError
 from tgpo.rundir import read_json
 
+WORDS = {"kind", "gradient/variance_method"}  # of a record, all that is not a number
 LAST = 10  # steps at the end of a run that its training metrics are averaged over
 
 
@@ -71,6 +72,7 @@ def read_run(path: Path) -> RunFiles:
     if not (path / "config.yaml").is_file():
         raise RequestError(f"{path}: not a run directory (no config.yaml)")
     records, cut = read_lines(path / "metrics.jsonl")
+    check_records(path / "metrics.jsonl", records)
     return RunFiles(
         path=path,
         config=read_config(path / "config.yaml"),
@@ -101,6 +103,8 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
 
     Split at line feeds alone: a response may hold other characters that Python takes for the end of a line.
     """
+    if path.is_dir():
+        raise RequestError(f"{path}: a folder, where a file of records is expected")
     lines = path.read_bytes().removesuffix(b"\n").split(b"\n") if path.is_file() else []
     records = []
     for number, line in enumerate(lines, start=1):
@@ -116,6 +120,16 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
                 return records, 1
             raise RequestError(f"{path}: line {number} is not JSON") from None
     return records, 0
+
+
+def check_records(path: Path, records: list[dict[str, Any]]) -> None:
+    """Each says its step, and what is evaluated is a number: figures and tables are made of these."""
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record.get("step"), int):
+            raise RequestError(f"{path}: line {number} has no step")
+        for name, value in record.items():
+            if isinstance(value, str | list | dict | bool) and name not in WORDS:
+                raise RequestError(f"{path}: line {number}: {name} is no number")
 
 
 def run_numbers(run: RunFiles) -> dict[str, float]:

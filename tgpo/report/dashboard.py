@@ -5,7 +5,6 @@ Without a key it prints both as JSON, as they would be sent. Curves are grouped 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tgpo.errors import RequestError
+from tgpo.errors import Parser, RequestError
 
 SECTIONS = {
     "Accuracy": ["eval/{task}/accuracy", "reward/mean"],
@@ -148,7 +147,7 @@ def publish(logged: Logged, entity: str | None) -> list[str] | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tgpo.report.dashboard", description=__doc__)
+    parser = Parser(prog="python -m tgpo.report.dashboard", description=__doc__)
     parser.add_argument("sweep", type=Path, help="the sweep's folder")
     parser.add_argument("--entity", help="the W&B team or user (default: the runs' own, or yours)")
     arguments = parser.parse_args()

@@ -12,6 +12,7 @@ import vl_convert
 # after Okabe and Ito's palette, its blue lightened: told apart by most colour-blind readers, on white and on black
 COLOURS = ("#2B83C6", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 HEIGHT, SVG_WIDTH = 220, 520
+alt.data_transformers.disable_max_rows()  # it would raise above 5,000, which three lines of a long run have
 
 
 @dataclass(frozen=True)

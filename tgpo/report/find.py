@@ -61,7 +61,10 @@ def planned(directories: Sequence[Path]) -> list[Path]:
         for directory in directories
         for plan in (*directory.glob(SWEEP_PLAN), *directory.glob(f"*/{SWEEP_PLAN}"))
     }
-    return [plan.parent / cell["folder"] for plan in sorted(plans) for cell in read_json(plan)["cells"]]
+    try:
+        return [plan.parent / cell["folder"] for plan in sorted(plans) for cell in read_json(plan)["cells"]]
+    except (KeyError, TypeError):
+        raise RequestError(f"{', '.join(map(str, sorted(plans)))}: not the record of a sweep; move it away") from None
 
 
 def walk(directories: Sequence[Path]) -> tuple[list[Path], list[Path]]:

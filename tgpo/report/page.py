@@ -14,7 +14,7 @@ import yaml
 from tgpo.report.collect import RunFiles, read_run
 from tgpo.report.figures import Panel
 from tgpo.report.run_figures import run_panels
-from tgpo.rundir import write_whole
+from tgpo.rundir import make_folder, write_whole
 
 SAMPLE_STEPS = 4  # of rollouts on the page: the first and the last, and some between
 
@@ -23,7 +23,7 @@ def write_report(directory: Path) -> Path:
     """Writes `report/report.html`, `report/table.md` and an SVG a figure; returns the page's path."""
     run = read_run(directory)
     folder = directory / "report"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder, "report")
     panels = run_panels(run)
     for panel in panels:
         write_whole(folder / f"{panel.slug}.svg", panel.svg())

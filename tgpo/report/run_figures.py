@@ -10,6 +10,8 @@ import pandas as pd
 from tgpo.report.collect import RunFiles
 from tgpo.report.figures import COLOURS, Panel, nearest, x_of_steps
 
+MOST_POINTS = 1_000  # of a line: more than a screen has columns for, and each costs the page 60 bytes
+
 
 def run_panels(run: RunFiles) -> list[Panel]:
     """The panels of one run's page; one whose metrics were not measured is left out."""
@@ -80,6 +82,10 @@ def panel(
     measured = {column: label for column, label in series.items() if column in data and data[column].notna().any()}
     if not measured:
         return None
+    apart = -(-len(data) // MOST_POINTS)
+    if apart > 1:  # the last is always there
+        data = data.iloc[::-apart].iloc[::-1]
+        caption = f"{caption} One step in {apart} is drawn."
     tidy = data[["step", *measured]].rename(columns=measured).melt("step", var_name="series", value_name="value")
     tidy = tidy.dropna()
     if log:

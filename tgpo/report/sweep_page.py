@@ -19,7 +19,7 @@ from tgpo.report.manifest import dirty, launch_commands, manifest
 from tgpo.report.page import render_page, run_command, who_learns
 from tgpo.report.sweep import Member, Sweep
 from tgpo.report.sweep_figures import named_baseline, styles, sweep_panels
-from tgpo.rundir import write_whole
+from tgpo.rundir import make_folder, write_whole
 
 NONE = "–"
 # what the second table shows, and how
@@ -31,7 +31,7 @@ OTHERS = {
 
 def write_page(sweep: Sweep, folder: Path, options: Sequence[str]) -> Path:
     """`report.html`, `table.md`, the frames and an SVG a figure; `options` are those of the report's own command."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "--output")
     records = records_frame(sweep)
     panels = sweep_panels(sweep, records)
     for panel in [panel for section in panels.values() for panel in section]:

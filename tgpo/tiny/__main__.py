@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 
+from tgpo.errors import Parser
 from tgpo.models import TINY_ROOT
+from tgpo.rundir import make_folder
 from tgpo.tiny.cards import write_card
 from tgpo.tiny.family import FAMILY, Family, made
 from tgpo.tiny.tokenizer import build_tokenizer
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tgpo.tiny", description="Make the tiny models from nothing.")
+    parser = Parser(prog="python -m tgpo.tiny", description="Make the tiny models from nothing.")
     parser.add_argument("folder", nargs="?", type=Path, default=TINY_ROOT, help="where to (default: the package)")
     parser.add_argument(
         "--only", nargs="+", choices=FAMILY, metavar="NAME", help="these, from the folder's own teacher"
     )
     asked = parser.parse_args()
+    root = make_folder(asked.folder, "FOLDER")  # before the hour that it takes
     torch.use_deterministic_algorithms(True)
     tokenizer = build_tokenizer()
-    family = Family(tokenizer, kept=asked.folder if asked.only else None)
+    family = Family(tokenizer, kept=root if asked.only else None)
     for name in asked.only or FAMILY:
-        model, folder = made(name, family), asked.folder / name
+        model, folder = made(name, family), root / name
         stored = model.bfloat16() if FAMILY[name].stored == "bfloat16" else model
         stored.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

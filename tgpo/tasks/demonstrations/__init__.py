@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tgpo.errors import RequestError
+from tgpo.errors import RequestError, writing
+from tgpo.rundir import make_folder, read_json, write_whole
 from tgpo.tasks.base import Rewards
 from tgpo.types import Problem, Rollout
 
@@ -129,13 +130,10 @@ def write(
 
 def agree_on(folder: Path, recipe: dict[str, Any]) -> None:
     """Notes how the folder's demonstrations are made, or refuses one where they were made otherwise."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "recipe.json"
+    path = make_folder(folder, "demonstrations.path") / "recipe.json"
     if not path.exists():
-        aside = path.with_suffix(".partial")
-        aside.write_text(json.dumps(recipe, indent=1) + "\n")
-        os.replace(aside, path)
-    there = json.loads(path.read_text())
+        write_whole(path, json.dumps(recipe, indent=1) + "\n")
+    there = read_json(path)
     if changed := [key for key in recipe if there.get(key) != recipe[key]]:
         key = changed[0]
         raise RequestError(
@@ -164,7 +162,8 @@ def right_ones(
 
 def write_part(path: Path, rows: list[dict[str, Any]]) -> None:
     aside = path.with_name(f".{path.name}.partial")
-    pd.DataFrame(rows, columns=COLUMNS).to_parquet(aside, index=False)
+    with writing(path):
+        pd.DataFrame(rows, columns=COLUMNS).to_parquet(aside, index=False)
     with aside.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(aside, path)

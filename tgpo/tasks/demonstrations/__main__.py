@@ -19,7 +19,7 @@ def main() -> None:
         return
     try:
         request = request_from(sys.argv[1:])
-        if request.options.demonstrations.path is None:
+        if not request.options.demonstrations.path:
             raise RequestError("say where they go: demonstrations.path=FOLDER")
         if request.options.teacher.path is None:
             raise RequestError("teacher=none was given; demonstrations are a teacher's")
