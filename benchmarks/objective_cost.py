@@ -21,7 +21,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from transformers.utils import logging
 
 from benchmarks.record import machine, write_results
-from tgpo.command import request_from
+from tgpo.compose import request_from
 from tgpo.models import load_tokenizer
 from tgpo.run import build
 from tgpo.tasks.demonstrations import Demonstrations

@@ -16,9 +16,7 @@ from typing import Any
 
 from benchmarks.record import machine, write_results
 
-CHECKED = (
-    "from tgpo.command import request_from; r = request_from([]); from tgpo.preflight import preflight; preflight(r)"
-)
+CHECKED = "from tgpo.command import request_from; r = request_from[]; from tgpo.preflight import preflight; preflightr"
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
     "`import torch`": ["-c", "import torch"],

@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 from trl import DistillationConfig, DistillationTrainer, GRPOConfig, GRPOTrainer
 
 from benchmarks.record import machine, write_results
-from tgpo.command import request_from
+from tgpo.compose import request_from
 from tgpo.models import load_model, load_tokenizer
 from tgpo.run import build
 from tgpo.tasks.verifier import verify_responses

@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
 from benchmarks.record import machine, write_results
-from tgpo.command import request_from
+from tgpo.compose import request_from
 from tgpo.models import load_tokenizer
 from tgpo.rollout.base import Sampling, encode_prompts
 from tgpo.run import build

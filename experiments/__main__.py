@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from experiments.sweeps import tell
+from tgpo.errors import Parser
 
 
 def main() -> None:
     from experiments.catalogue import CATALOGUE
     from experiments.results import publish
 
-    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    parser = Parser(prog="python -m experiments", description=__doc__)
     parser.add_argument("name", choices=CATALOGUE, metavar="NAME", help=", ".join(CATALOGUE))
     parser.add_argument(
         "sweeps", nargs="*", type=Path, metavar="SWEEP", help="the sweeps' folders (default: the newest)"

@@ -14,7 +14,7 @@ import pandas as pd
 
 from experiments.sweeps import newest_sweep, write_manifest
 from experiments.tables import Experiment, figure, label, tables
-from tgpo.config import check
+from tgpo.config import build
 from tgpo.report.collect import RunFiles
 from tgpo.report.find import find_runs, planned
 from tgpo.report.sweep import Member, Sweep, read_sweep
@@ -101,7 +101,7 @@ def further(run: RunFiles) -> dict[str, float]:
     # an objective without rollouts of its own has no such column
     lengths = run.train.get("response/length_mean", pd.Series(dtype=float)).dropna()
     generated = float(lengths.sum()) * rollouts
-    asks_teacher = bool(check(dict(run.config)).objective.needs & TEACHER_NEEDS)
+    asks_teacher = bool(build(dict(run.config), "objective").needs & TEACHER_NEEDS)
     return {
         "mean accuracy": float(run.accuracy()["accuracy"].mean()),
         "generated tokens": generated,

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 
 from experiments.catalogue import CATALOGUE, MEASURED
 from experiments.sweeps import ROOT
+from tgpo.errors import Parser
 
 
 def commands(name: str) -> list[list[str]]:
@@ -24,7 +24,7 @@ def commands(name: str) -> list[list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m experiments.run", description=__doc__)
+    parser = Parser(prog="python -m experiments.run", description=__doc__)
     names = [*CATALOGUE, *MEASURED]
     parser.add_argument("name", choices=names, metavar="NAME", help=", ".join(names))
     for command in commands(parser.parse_args().name):

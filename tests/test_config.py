@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException
 
 from tests.compose import CONF, composed, group_choices
-from tgpo.command import explain
+from tgpo.compose import explain
 from tgpo.config import check
 
 CHOICES = [f"{group.name}={choice}" for group in sorted(CONF.iterdir()) if group.is_dir() and group.name != "experiment"

@@ -56,7 +56,11 @@ def test_parts_import_only_what_lies_before_them(path):
 
 @pytest.mark.parametrize(
     ("package", "homes"),
-    [("vllm", {"vllm.py"}), ("wandb", {"wandb.py", "dashboard.py"}), ("hydra", {"run.py", "config.py", "command.py"})],
+    [
+        ("vllm", {"vllm.py"}),
+        ("wandb", {"wandb.py", "dashboard.py"}),
+        ("hydra", {"run.py", "config.py", "compose.py", "command.py"}),
+    ],
 )
 def test_packages_with_one_home(package, homes):
     users = {path.name for path in FILES if any(name.split(".")[0] == package for name in imported(path))}

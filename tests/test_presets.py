@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.compose import composed, group_choices
-from tgpo.config import RunOptions, check
+from tgpo.config import check
+from tgpo.options import RunOptions
 
 TASK = "task=arithmetic"  # theirs is on the hub
 REAL_STUDENTS = [name for name in group_choices("student") if not name.startswith("tiny")]

@@ -11,13 +11,14 @@ import torch
 from transformers import PreTrainedModel
 
 from tgpo import checkpoint, distributed
-from tgpo.config import Request, RunOptions
+from tgpo.config import Request
 from tgpo.demonstrate import demonstrate, recipe
 from tgpo.engine import Engine, EngineOptions
 from tgpo.errors import StoppedError
 from tgpo.interrupt import Interrupt
 from tgpo.loop import Parts, RunInterruptedError, open_writer, rounds
 from tgpo.models import eos_ids, load_model, load_tokenizer, master, pick_device, resolve
+from tgpo.options import RunOptions
 from tgpo.policy import Policy
 from tgpo.preflight import longest_sequence, most_topk
 from tgpo.provenance import provenance

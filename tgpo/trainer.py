@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from tgpo import distributed
-from tgpo.config import MetricsOptions, TrainOptions
 from tgpo.engine import Collected, Engine
 from tgpo.functional.batching import dealt
 from tgpo.functional.reduce import reduce, token_weights
@@ -20,6 +19,7 @@ from tgpo.metrics.divergence import divergence_metrics, topk_overlap
 from tgpo.metrics.gradients import ExactGroupGradients, GroupGradients, SketchedGroupGradients
 from tgpo.metrics.lengths import length_metrics, reward_metrics
 from tgpo.objectives.base import Objective
+from tgpo.options import MetricsOptions, TrainOptions
 from tgpo.policy import Policy
 from tgpo.seeds import derived_seed
 from tgpo.types import Credit, Need

@@ -11,9 +11,9 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
-from tgpo.config import VLLMOptions
 from tgpo.errors import RequestError
 from tgpo.models import load_config, resolve
+from tgpo.options import VLLMOptions
 
 VERSION = "0.32."  # what the extras of pyproject.toml install
 INSTALL = "install it with: make setup-vllm"

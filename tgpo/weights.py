@@ -13,7 +13,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from tgpo.config import LoraOptions
+from tgpo.options import LoraOptions
 
 BASE, DOWN, UP = ".base_layer.weight", ".lora_A.default.weight", ".lora_B.default.weight"
 PREFIX = "base_model.model."  # how peft's own files begin a name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import tempfile
@@ -17,7 +16,8 @@ import torch
 from scipy import stats
 
 from experiments.sweeps import ROOT, tell
-from tgpo.command import request_from
+from tgpo.compose import request_from
+from tgpo.errors import Parser
 from tgpo.provenance import provenance
 from tgpo.run import build, demonstrations
 from tgpo.rundir import write_whole
@@ -93,7 +93,7 @@ def told(row: dict[Any, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m experiments.gradient_variance", description=__doc__)
+    parser = Parser(prog="python -m experiments.gradient_variance", description=__doc__)
     parser.add_argument("--batches", type=int, default=32, help="independent rollout batches (default: 32)")
     parser.add_argument("--again", action="store_true", help="the table from the committed noise.csv")
     asked = parser.parse_args()

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.vllm_engines import OPTIONS
-from tgpo.config import LoraOptions
 from tgpo.errors import RequestError
+from tgpo.options import LoraOptions
 from tgpo.rollout import vllm
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout

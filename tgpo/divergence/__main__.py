@@ -11,7 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-from tgpo.command import INTERRUPTED, fail, remove_if_empty, request_of
+from tgpo.command import INTERRUPTED, fail, remove_if_empty
+from tgpo.compose import request_of
 from tgpo.config import first_missing
 from tgpo.divergence.options import check_engines, check_options
 from tgpo.errors import RequestError

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from tgpo.config import Options, Request, explain, option_names
+from tgpo.config import Request, explain, option_names
 from tgpo.errors import RequestError
+from tgpo.options import Options
 
 K = Annotated[int, Field(ge=1)]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tgpo.command import INTERRUPTED, composed, fail
+from tgpo.command import INTERRUPTED, fail
+from tgpo.compose import composed
 from tgpo.config import Request, check
 from tgpo.errors import RequestError, did_you_mean
 from tgpo.evaluation.checkpoint import Located, locate

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
-from tgpo.config import Request, StudentOptions, TeacherOptions
+from tgpo.config import Request
 from tgpo.models import load_config, load_tokenizer
+from tgpo.options import StudentOptions, TeacherOptions
 from tgpo.types import Problem
 
 LOOKED_AHEAD = 4  # steps whose training problems are looked at

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from tgpo.config import VLLMOptions
 from tgpo.errors import RequestError
+from tgpo.options import VLLMOptions
 from tgpo.rollout.base import Sampling, encode_prompts
 from tgpo.types import Problem, Rollout
 from tgpo.vllm import make_engine

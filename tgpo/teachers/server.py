@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from tgpo.config import ServerOptions
 from tgpo.errors import RequestError, StoppedError
+from tgpo.options import ServerOptions
 from tgpo.teachers.base import Answer, signal_of
 from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch
 

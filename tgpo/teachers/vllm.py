@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tgpo.config import VLLMOptions
+from tgpo.options import VLLMOptions
 from tgpo.teachers.base import Answer, signal_of
 from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch
 from tgpo.vllm import make_engine

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tgpo.command import fail, request_from
+from tgpo.command import fail
+from tgpo.compose import request_from
 from tgpo.errors import RequestError
 
 

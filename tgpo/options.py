@@ -1,0 +1,233 @@
+"""Every option, typed and bounded; `conf/` documents each where it is defined."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+KEY_ADVICE = "put the server's key into the environment variable that server.key_variable names"
+MOST_THREADS = 1_024  # some libraries crash where a system has no more to give
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic takes it for 1."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation not in (bool, bool | None):
+            raise ValueError("input should not be true or false")
+        return value
+
+
+class StudentOptions(Options):
+    name: str
+    path: str
+    revision: str | None
+    config: dict[str, Any]
+    chat_template: str | None
+    end_tokens: list[str]
+
+
+class LoraOptions(Options):
+    rank: int = Field(ge=0)
+    alpha: int = Field(ge=1)
+    targets: Literal["all-linear"] | list[str]
+
+
+class TeacherOptions(Options):
+    name: str
+    path: str | None
+    backend: Literal["hf", "vllm", "server"]
+    revision: str | None
+    config: dict[str, Any]
+    extra_tokens: Literal["refuse", "drop"]
+    other_eos: Literal["refuse", "ignore"]
+
+    @property
+    def local_path(self) -> str | None:
+        """None where there is no teacher, or where it is behind a server."""
+        return None if self.backend == "server" else self.path
+
+
+class VLLMOptions(Options):
+    rollout_memory: float = Field(gt=0, lt=1)
+    teacher_memory: float = Field(gt=0, lt=1)
+    tensor_parallel_size: int = Field(ge=1)
+    max_model_len: int | None = Field(ge=1)
+    enforce_eager: bool | None
+    sleep: bool
+    cpu_cache_gib: int = Field(ge=1)
+
+
+class ServerOptions(Options):
+    urls: list[str]
+    concurrency: int = Field(ge=1)
+    timeout: float = Field(gt=0)
+    patience: float = Field(ge=0)
+    key_variable: str = Field(pattern="^[A-Z_][A-Z0-9_]*$")  # the key itself, given by mistake, is not of this form
+
+    @field_validator("urls")
+    @classmethod
+    def _parse(cls, urls: list[str]) -> list[str]:
+        for url in urls:
+            try:
+                parts = urlsplit(url)
+                bare = "@" not in parts.netloc and not parts.query and not parts.fragment
+                fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+            except ValueError:
+                fine = bare = False
+            if "@" in url or (fine and not bare):
+                raise PydanticCustomError("secret", f"an address without user name, password or query; {KEY_ADVICE}")
+            if not fine:
+                raise ValueError("each is http://HOST:PORT")
+        return [url.rstrip("/").removesuffix("/v1") for url in urls]
+
+
+class DemonstrationOptions(Options):
+    path: str | None
+    temperature: float = Field(ge=0)
+    attempts: int = Field(ge=1)
+
+
+class RolloutOptions(Options):
+    backend: Literal["hf", "vllm"]
+    prompts_per_batch: int = Field(ge=1)
+    group_size: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    max_response_length: int = Field(ge=1)
+    old_logprobs: Literal["sampler", "recompute"]
+    importance_cap: float | None = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _cap_has_two_policies(self) -> RolloutOptions:
+        if self.importance_cap is not None and self.old_logprobs != "recompute":
+            raise ValueError(
+                "importance_cap weighs the trainer's policy against the sampler's; set old_logprobs=recompute"
+            )
+        if self.importance_cap is not None and self.temperature != 1:
+            raise ValueError("importance_cap needs temperature=1: the sampler's log-probabilities are those")
+        return self
+
+
+class TrainOptions(Options):
+    steps: int = Field(ge=1)
+    lr: float = Field(gt=0, le=1)  # AdamW moves a weight by about this much a step; so it never leaves float32
+    warmup_steps: int = Field(ge=0)
+    lr_schedule: Literal["constant", "linear", "cosine"]
+    betas: tuple[Beta, Beta]
+    weight_decay: float = Field(ge=0, le=1)
+    max_grad_norm: float = Field(gt=0)
+    updates_per_batch: int = Field(ge=1)
+    max_tokens_per_micro_batch: int = Field(ge=1)
+    max_logits: int = Field(ge=1)
+    entropy_bonus: float = Field(ge=0)
+    gradient_checkpointing: bool
+    checkpoint_every: int = Field(ge=1)
+    keep_checkpoints: int = Field(ge=1)
+    max_bad_steps: int = Field(ge=0)
+    dtype: Literal["float32", "bfloat16", "float64"]
+    device: str
+    threads: int | None = Field(ge=1, le=MOST_THREADS)
+
+
+class EvalOptions(Options):
+    every: int = Field(ge=1)
+    held_out: bool
+    samples_per_problem: int = Field(ge=1)
+    temperature: float = Field(ge=0)
+    max_response_length: int = Field(ge=1)
+    pass_at: list[Annotated[int, Field(ge=1)]]
+    rows_at_once: int = Field(ge=1)
+    prompt_template: str
+    choices_template: str
+    system_prompt: str | None
+    require_boxed: bool
+    require_think_end: bool
+    benchmarks: dict[str, dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _evaluates_something(self) -> EvalOptions:
+        if not self.held_out and not self.benchmarks:
+            raise ValueError("nothing to evaluate on; set held_out=true or choose eval=math")
+        return self
+
+
+class MetricsOptions(Options):
+    gradient_variance_every: int = Field(ge=0)
+    gradient_variance_method: Literal["exact", "sketch"]
+    sketch_size: int = Field(ge=1)
+    divergence_every: int = Field(ge=0)
+    topk: int = Field(ge=1)
+    rollout_samples: int = Field(ge=0)
+    rollout_samples_every: int = Field(ge=1)
+
+
+class LoggerOptions(Options):
+    backend: Literal["none", "wandb", "tensorboard"]
+    project: str = "tgpo"
+    entity: str | None = None
+
+    @field_validator("backend")
+    @classmethod
+    def _installed(cls, backend: str) -> str:
+        if backend == "tensorboard" and find_spec("tensorboard") is None:
+            raise ValueError("it is not installed; pip install 'tensorboard>=2.20'")
+        return backend
+
+
+class RunOptions(Options):
+    """The whole configuration. `objective` and `task` check themselves when they are built."""
+
+    name: str
+    seed: int = Field(ge=0, lt=2**63)  # what torch takes
+    resume: str | None
+    resume_with_changes: bool = False  # runs of before there was such an option are resumed too
+    output_dir: str
+    preflight_only: bool
+    sweep_dir: str | None = None
+    rerun: Literal["failed"] | None = None
+    tuning: dict[str, Any]
+    objective: dict[str, Any]
+    task: dict[str, Any]
+    student: StudentOptions
+    lora: LoraOptions
+    teacher: TeacherOptions
+    demonstrations: DemonstrationOptions
+    rollout: RolloutOptions
+    train: TrainOptions
+    eval: EvalOptions
+    vllm: VLLMOptions
+    server: ServerOptions
+    metrics: MetricsOptions
+    logger: LoggerOptions
+    choices: dict[str, str | None] = Field(default_factory=dict)
+    overrides: list[str] = Field(default_factory=list)
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w.+=-]*", name):
+            raise ValueError("a folder is called so: letters, digits and . _ + = - only")
+        return name
+
+    @model_validator(mode="after")
+    def _updates_have_groups(self) -> RunOptions:
+        prompts, updates = self.rollout.prompts_per_batch, self.train.updates_per_batch
+        if prompts % updates:
+            raise ValueError(f"rollout.prompts_per_batch ({prompts}) does not divide into {updates} equal updates")
+        return self
+
+    @model_validator(mode="after")
+    def _vllm_has_the_type(self) -> RunOptions:
+        if self.train.dtype == "float64" and "vllm" in (self.rollout.backend, self.teacher.backend):
+            raise ValueError("train.dtype=float64 is not a type vLLM knows; use rollout=hf and teacher.backend=hf")
+        return self
