@@ -34,7 +34,7 @@ BOUNDS = {  # name: (least, most accuracy), (least, most reverse KL before train
     "teacher-weak": ((0.88, 0.97), (0.0, 0.2)),
     "teacher-weaker": ((0.75, 0.88), (0.0, 0.3)),
     "teacher-weakest": ((0.45, 0.70), (0.2, 1.0)),
-    "teacher-biased": ((0.20, 0.40), (1.0, 20.0)),
+    "teacher-biased": ((0.20, 0.40), (0.2, 1.0)),
     "teacher-long": ((0.95, 1.0), (1.0, 20.0)),
     "teacher-reversed": ((0.90, 1.0), (1.0, 20.0)),
     "teacher-small": ((0.60, 1.0), (0.0, 2.0)),
