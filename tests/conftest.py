@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import runpy
 import subprocess
@@ -59,6 +60,10 @@ def command(
     )
 
 
+def loggers() -> list[logging.Logger]:
+    return [found for found in logging.root.manager.loggerDict.values() if isinstance(found, logging.Logger)]
+
+
 class Called(NamedTuple):
     code: int
     out: str
@@ -71,6 +76,8 @@ def called(*arguments: str, program: str = "run.py") -> Called:
     A process of its own takes seconds to import torch; hundreds of requests that are refused would take an hour.
     """
     out, err, code, before = io.StringIO(), io.StringIO(), 0, sys.argv
+    root, silent = logging.getLogger(), {logger for logger in loggers() if logger.disabled}
+    level = root.level
     GlobalHydra.instance().clear()
     OmegaConf.clear_resolver("run_directory")
     sys.argv = [program, *arguments]
@@ -85,6 +92,9 @@ def called(*arguments: str, program: str = "run.py") -> Called:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     finally:
         sys.argv = before
+        root.setLevel(level)  # Hydra quietens them all, for the life of a process
+        for logger in loggers():
+            logger.disabled = logger in silent
     return Called(code, out.getvalue(), err.getvalue())
 
 

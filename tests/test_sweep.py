@@ -63,7 +63,7 @@ def test_the_newest_sweep(tmp_path):
     with pytest.raises(RequestError, match="no sweep below"):
         newest_sweep(tmp_path)
     for day in ("2026-11-21_10-00-00", "2026-11-22_09-00-00"):
-        write_plan(tmp_path / day, [], [])
+        write_plan(tmp_path / day, name_cells([["seed=0"]]), [])
     assert newest_sweep(tmp_path).name == "2026-11-22_09-00-00"
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
 import yaml
@@ -29,13 +31,8 @@ class RunDirectory:
 
     def create(self, resolved: dict[str, Any], provenance: dict[str, Any]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        try:  # by one alone of two runs that began in the same second, whose folders have one name
-            (self.path / "status.json").open("x").close()
-        except FileExistsError:
-            raise RequestError(
-                f"{self.path} already holds a run; go on with it (resume={self.path}) or move it away"
-            ) from None
-        self.status("running", 0)
+        if not claim(self.path / "status.json", self.record("running", 0)):
+            raise RequestError(f"{self.path} already holds a run; go on with it (resume={self.path}) or move it away")
         self.write_config(resolved)
         write_whole(self.path / "provenance.json", json.dumps(provenance, indent=1) + "\n")
 
@@ -66,18 +63,12 @@ class RunDirectory:
         return any(record["step"] == step and record["kind"] == "eval" for record in found)
 
     def status(self, state: State, step: int, reason: str | None = None) -> None:
-        record = {
-            "status": state,
-            "step": step,
-            "reason": reason,
-            # a duration is not a difference of two times of day: the clock may be set in between
-            "timings": {
-                "started": self.started,
-                "updated": time.time(),
-                "seconds": time.monotonic() - self._began,
-            },
-        }
-        write_whole(self.path / "status.json", json.dumps(record, indent=1) + "\n")
+        write_whole(self.path / "status.json", self.record(state, step, reason))
+
+    def record(self, state: State, step: int, reason: str | None = None) -> str:
+        # a duration is not a difference of two times of day: the clock may be set in between
+        timings = {"started": self.started, "updated": time.time(), "seconds": time.monotonic() - self._began}
+        return json.dumps({"status": state, "step": step, "reason": reason, "timings": timings}, indent=1) + "\n"
 
 
 class ReadOnly(RunDirectory):
@@ -153,6 +144,28 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)
+
+
+def claim(path: Path, text: str) -> bool:
+    """Writes a file that is not there yet, whole at once; False where another did, be it in the same moment.
+
+    Two runs that begin in one second have folders of one name, and one of them alone may have it.
+    """
+    with writing(path), NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", encoding="utf-8") as aside:
+        aside.write(text)
+        aside.flush()
+        os.fsync(aside.fileno())
+        try:
+            os.link(aside.name, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            if path.exists():
+                return False
+            path.write_text(text, encoding="utf-8")  # a file system without links
+    return True
 
 
 def drop_after(path: Path, step: int) -> None:

@@ -57,15 +57,15 @@ def files_of(run: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_runs_that_fail_or_are_refused_are_listed_and_the_rest_is_done(tmp_path):
-    """A learning rate that breaks the model, and an objective without its teacher, beside runs that are in order."""
-    broken = ["train.max_bad_steps=0", "train.lr=1e30,1e-4", "teacher=tiny,none"]
+    """A weight that no gradient can hold, and an objective without its teacher, beside runs that are in order."""
+    broken = ["train.max_bad_steps=0", "objective.weight=[1e38,0,1e38],[0.5,0,0.5]", "teacher=tiny,none"]
     process = command("-m", *QUICK, *broken, "train.warmup_steps=0", f"sweep_dir={tmp_path}/s")
     assert process.returncode == 2  # the request of some has to be mended
     told = process.stderr.splitlines()[-6:]
     assert told[0].startswith("1 of 4 runs done")
-    assert "0_train.lr=1e+30,teacher=tiny: stopped: 1 steps in a row" in told[1]
-    assert "1_train.lr=1e+30,teacher=none: error: objective=tgpo needs a teacher" in told[2]
-    assert "3_train.lr=0.0001,teacher=none: error: objective=tgpo needs a teacher" in told[3]
+    assert "0_objective.weight=[1e+38,0,1e+38],teacher=tiny: stopped: 1 steps in a row" in told[1]
+    assert "1_objective.weight=[1e+38,0,1e+38],teacher=none: error: objective=tgpo needs a teacher" in told[2]
+    assert "3_objective.weight=[0.5,0,0.5],teacher=none: error: objective=tgpo needs a teacher" in told[3]
     assert "mend its options" in told[4]  # and the one that failed may be run again
     assert "rerun=failed" in told[5]
     assert "Traceback" not in process.stderr

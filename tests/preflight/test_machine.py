@@ -30,7 +30,7 @@ def test_what_cannot_fit_is_refused(memory):
 
 
 def test_what_may_not_fit_is_said_and_not_refused(memory):
-    memory(0.5)
+    memory(0.1)
     preflight(check(composed("output_dir=unused")))
     found = row("memory")
     assert found.state == "note"
