@@ -35,11 +35,7 @@ $(VENV)/.setup-vllm: $(VENV)/.setup
 	{ [ $$extra = vllm ] || $(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; }
 	@touch $@
 
-$(VENV)/.setup-reproduce: $(VENV)/.setup-dev ## make reproduce EXP=compare: an experiment's runs, then results/compare; experiments/ has the names
-	@test -n "$(EXP)" || { echo "error: say which: make reproduce EXP=compare"; exit 2; }
-	@$(BIN)/python -m experiments.run $(EXP)
-
-bench: $(VENV)/.setup
+$(VENV)/.setup-bench: $(VENV)/.setup
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
@@ -78,10 +74,9 @@ figures: $(VENV)/.setup ## the README's numbers and pictures: three objectives, 
 	@$(BIN)/python -m experiments.first_look
 
 # a sweep that was cut short goes on where it stopped
-reproduce: $(VENV)/.setup-dev ## make reproduce EXP=compare: an experiment's runs, then results/compare (experiments/ has the names)
+reproduce: $(VENV)/.setup-dev ## make reproduce EXP=compare: an experiment's runs, then results/compare; experiments/ has the names
 	@test -n "$(EXP)" || { echo "error: say which: make reproduce EXP=compare"; exit 2; }
 	@$(BIN)/python -m experiments.run $(EXP)
-	@$(BIN)/python -m experiments $(EXP)
 
 bench: $(VENV)/.setup-bench ## seconds a step against TRL, each objective against grpo, start-up; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks.step_time

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.compose import group_choices
 from tests.parts import driven, small
-from tgpo.checkpoint import newest
 from tgpo.errors import RequestError, StoppedError
 from tgpo.loop import RunUnstableError
 from tgpo.models import TINY_ROOT, load_model
+from tgpo.rundir import complete
 from tgpo.tasks.base import Rewards
 from tgpo.trainer import Trainer
 from tgpo.types import TEACHER_NEEDS, Need, Rollout, TokenLoss
@@ -259,8 +259,9 @@ def test_too_many_bad_steps_leave_a_checkpoint_that_is_finite(tmp_path):
     assert list(seen) == [1, 2, 3, 4, 5]
     assert not torch.equal(seen[1], seen[2])
     assert torch.equal(seen[2], seen[5])
-    saved = load_file(newest(tmp_path / "run") / "model" / "model.safetensors")
-    assert newest(tmp_path / "run").name == "step-5"
+    newest = complete(tmp_path / "run" / "checkpoints")[-1]
+    assert newest.name == "step-5"
+    saved = load_file(newest / "model" / "model.safetensors")
     assert all(tensor.isfinite().all() for tensor in saved.values())
     records = [strict(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [r["train/skipped_updates"] for r in records if r["kind"] == "train"] == [0, 0, 1, 1, 1]

@@ -90,7 +90,7 @@ def test_memory_handles_and_threads_are_flat_over_2000_steps(minute, tmp_path, m
             "task.eval_two_terms=2", "task.eval_more_terms=2",
             f"student.path={minute}", f"teacher.path={minute}"]  # fmt: skip
     often = [f"train.steps={STEPS}", "train.checkpoint_every=100", "eval.every=100", "metrics.rollout_samples_every=1"]
-    run(check(composed(*tiny, *often, f"output_dir={tmp_path / 'run'}")), tmp_path / "run", resume=False)
+    run(check(composed(*tiny, *often, f"output_dir={tmp_path / 'run'}")), tmp_path / "run")
     assert [s.step for s in samples] == list(range(WARM_UP, STEPS + 1, EVERY))
     print({name: round(slope(samples, name), 3) for name in ("allocated", "resident", "blocks")})
     assert slope(samples, "allocated") < BOUND

@@ -30,14 +30,14 @@ class RunDirectory:
         self.started, self._began = time.time(), time.monotonic()
 
     def create(self, resolved: dict[str, Any], provenance: dict[str, Any]) -> None:
+        """The configuration takes the folder: what is killed after it can be resumed, and nobody else has it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        if not claim(self.path / "status.json", self.record("running", 0)):
+        if (self.path / "status.json").exists() or not claim(self.path / "config.yaml", rendered(resolved)):
             raise RequestError(f"{self.path} already holds a run; go on with it (resume={self.path}) or move it away")
-        self.write_config(resolved)
         write_whole(self.path / "provenance.json", json.dumps(provenance, indent=1) + "\n")
 
     def write_config(self, resolved: dict[str, Any]) -> None:
-        write_whole(self.path / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+        write_whole(self.path / "config.yaml", rendered(resolved))
 
     def note_resume(self, provenance: dict[str, Any]) -> None:
         """Adds what resumes the run to what began it: versions, hardware or revision may have changed."""
@@ -144,6 +144,10 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)
+
+
+def rendered(resolved: dict[str, Any]) -> str:
+    return yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)
 
 
 def claim(path: Path, text: str) -> bool:

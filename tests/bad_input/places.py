@@ -134,7 +134,7 @@ MADE: dict[str, Callable[[Path], object]] = {
     "tokenizer_other": model(other_tokenizer),
     "run": run(),
     "run_cut": run(metrics=TRAIN + '{"kind": "tr'),
-    "run_without_status": run(status=None, metrics=TRAIN),
+    "run_emptied": run(status='{"status": "done", "step": 100}', metrics='{"kind": "train", "step": 100}\n'),
     "run_of_later_version": run(lambda resolved: resolved.update(foo=1)),
     "run_of_earlier_version": run(lambda resolved: resolved.pop("train")),
     "config_broken": run(b"a: [1,"),
