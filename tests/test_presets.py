@@ -10,7 +10,9 @@ from tgpo.options import RunOptions
 
 TASK = "task=arithmetic"  # theirs is on the hub
 REAL_STUDENTS = [name for name in group_choices("student") if not name.startswith("tiny")]
-REAL_TEACHERS = [name for name in group_choices("teacher") if name not in ("tiny", "none")]
+REAL_TEACHERS = [
+    name for name in group_choices("teacher") if name not in ("none", "tiny") and not name.startswith("tiny-")
+]
 
 
 def options(*overrides: str) -> RunOptions:

@@ -6,9 +6,7 @@ handed only the former.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +18,7 @@ from tgpo.errors import RequestError, StoppedError
 from tgpo.functional.batching import dealt
 from tgpo.objectives.base import Objective
 from tgpo.policy import Policy
+from tgpo.profile import Seconds, timed
 from tgpo.rollout.base import RolloutEngine, Sampling, encode_prompts
 from tgpo.seeds import derived_seed
 from tgpo.tasks.base import Task
@@ -51,7 +50,7 @@ class Collected:
     verifier_timeouts: int
     rewards_not_finite: int
     missing_demonstrations: int
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: Seconds = field(default_factory=Seconds)
 
     @property
     def own_B(self) -> Tensor:
@@ -99,13 +98,14 @@ class Engine:
             observe_topk: entries of the teacher's top-k the metrics want this step; 0 for none.
         """
         options, device = self.options, self.policy.device
-        seconds: dict[str, float] = {}
+        seconds = Seconds()
         with timed(seconds, "rollout"):
             problems = self.task.train_problems(options.seed, step, options.prompts_per_batch)
             rollouts, missing = self._respond(problems, step, objective)
             responses = self.tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
-        # by one process: a verifier that runs out of time must do so for all
-        rewards = once(lambda: self.task.rewards([r.problem for r in rollouts], responses))
+        with timed(seconds, "reward"):
+            # by one process: a verifier that runs out of time must do so for all
+            rewards = once(lambda: self.task.rewards([r.problem for r in rollouts], responses))
         if len(rewards.values) != len(rollouts):
             given = f"{len(rewards.values)} rewards for {len(rollouts)} responses"
             raise RequestError(f"task={self.task.name} gave {given}; mend its rewards()")
@@ -137,7 +137,7 @@ class Engine:
         step: int,
         objective: Objective,
         observe_topk: int,
-        seconds: dict[str, float],
+        seconds: Seconds,
     ) -> tuple[ScoredBatch, TeacherSignal | None]:
         """Adds what pi_old and the teacher say of each token, where the objective asks, and all the teacher said."""
         needs, cap, tokens = objective.needs, self.options.importance_cap, batch.tokens
@@ -252,14 +252,6 @@ class Engine:
                     grid = grids.setdefault(name, values_BT.new_zeros(*shape, *values_BT.shape[2:]))
                     grid[rows, :width] = values_BT[: len(rows)]
         return StudentScores(**{name: summed(grid) for name, grid in grids.items()})
-
-
-@contextmanager
-def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Adds what the block took to `seconds[name]`."""
-    started = time.perf_counter()
-    yield
-    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
 
 
 def importance(old_BT: Tensor, sampler_BT: Tensor, off_policy_B: Tensor, cap: float) -> Tensor:

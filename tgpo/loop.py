@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tgpo.interrupt import Interrupt
 from tgpo.metrics.terminal import View, open_view
 from tgpo.metrics.writer import JsonLines, Sink, Writer
 from tgpo.preflight import objective_name
+from tgpo.profile import Seconds, profiled, timed
 from tgpo.rollout.base import RolloutEngine
 from tgpo.rundir import RunDirectory
 from tgpo.seeds import derived_seed
@@ -76,33 +78,45 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt, writer: Writ
     def due(step: int) -> bool:
         return step % options.eval.every == 0 or step == steps
 
-    with open_samples(files.path) as samples, open_view(steps, parts.done) as view:
+    with ExitStack() as opened:
+        samples, view = (
+            opened.enter_context(open_samples(files.path)),
+            opened.enter_context(open_view(steps, parts.done)),
+        )
         greet(view, parts, files.path)
         stop_if_asked()  # while the models were loaded: nothing would be lost
         if parts.done == 0 or (due(parts.done) and not distributed.once(lambda: files.evaluated(parts.done))):
             assess(parts.done)
         stop_if_asked()
+        profile = files.path / "profile" if options.train.profile and distributed.is_main() else None
+        profile_step = opened.enter_context(profiled(profile))
         for step in range(parts.done + 1, steps + 1):
             try:
                 record, collected = parts.trainer.step(step)
             except (StoppedError, RequestError):
                 save(step - 1)  # the policy is still that of the step before
                 raise
-            writer.write({"kind": "train", **record})
-            if step == 1 or step % options.metrics.rollout_samples_every == 0:
-                for sample in sampled(step, collected, options.metrics.rollout_samples):
-                    samples.write(sample)
+            spent = Seconds()
+            with timed(spent, "logging"):
+                writer.write({"kind": "train", **record})
+                if step == 1 or step % options.metrics.rollout_samples_every == 0:
+                    for sample in sampled(step, collected, options.metrics.rollout_samples):
+                        samples.write(sample)
             if due(step):
-                assess(step)
-            view.show(step, writer.latest)
+                with timed(spent, "evaluation"):
+                    assess(step)
+            with timed(spent, "logging"):
+                view.show(step, writer.latest)
             bad = bad + 1 if record["train/skipped_updates"] == record["train/updates"] else 0
             unstable = bad > options.train.max_bad_steps
             # read once, and of all processes: a signal from here on waits for the next checkpoint
             interrupted = any(distributed.gather(interrupt.requested))
             last = step == steps or unstable or interrupted
             if step % options.train.checkpoint_every == 0 or last:
-                save(step)
+                with timed(spent, "checkpointing"):
+                    save(step)
             yield step
+            profile_step(record, spent)
             if unstable:
                 raise RunUnstableError(
                     f"{bad} steps in a row had a loss or gradient that is not finite; lower train.lr"

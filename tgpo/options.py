@@ -137,6 +137,7 @@ class TrainOptions(Options):
     dtype: Literal["float32", "bfloat16", "float64"]
     device: str
     threads: int | None = Field(ge=1, le=MOST_THREADS)
+    profile: bool = False  # runs of before there was such an option are resumed too
 
 
 class EvalOptions(Options):

@@ -21,6 +21,7 @@ from tgpo.metrics.lengths import length_metrics, reward_metrics
 from tgpo.objectives.base import Objective
 from tgpo.options import MetricsOptions, TrainOptions
 from tgpo.policy import Policy
+from tgpo.profile import timed
 from tgpo.seeds import derived_seed
 from tgpo.types import Credit, Need
 from tgpo.weights import whole
@@ -68,28 +69,29 @@ class Trainer:
         due = is_due(k, self.metrics.divergence_every) and self.engine.teacher is not None
         observe_topk = self.metrics.topk if due else 0
         collected = self.engine.collect(k, self.objective, observe_topk)
-        update_started = time.perf_counter()
-        credit, updates = self._updates(k, collected, observe_topk)
-        answers = [self._update(k, number, update) for number, update in enumerate(updates)]
+        seconds = collected.seconds
+        with timed(seconds, "update"):
+            credit, updates = self._updates(k, collected, observe_topk)
+            answers = [self._update(k, number, update) for number, update in enumerate(updates)]
+            with torch.no_grad():
+                self.objective.observe(collected.batch)
+            self.engine.rollout.sync(k)
         taken = [answer for answer in answers if answer is not None]
-        with torch.no_grad():
-            self.objective.observe(collected.batch)
-        self.engine.rollout.sync(k)
-        ended = time.perf_counter()
+        with timed(seconds, "metrics"):
+            behaved = behaviour(collected)
         record: Record = {
             "step": k,
             **means(taken),
             **credit.scalars,
-            **behaviour(collected),
+            **behaved,
             "reward/verifier_timeouts": collected.verifier_timeouts,
             "reward/not_finite": collected.rewards_not_finite,
             **demonstrations(collected, self.objective),
             "train/lr": self._learning_rate(k),
             "train/updates": len(answers),
             "train/skipped_updates": len(answers) - len(taken),
-            **{f"time/{name}": seconds for name, seconds in collected.seconds.items()},
-            "time/update": ended - update_started,
-            "time/step": ended - started,
+            **{f"time/{name}": value for name, value in seconds.items()},
+            "time/step": time.perf_counter() - started,
             "memory/peak_bytes": peak_memory(self.policy.device),
         }
         if is_due(k, self.metrics.gradient_variance_every):
@@ -131,15 +133,19 @@ class Trainer:
 
     def _update(self, k: int, number: int, update: Update) -> Numbers | None:
         """One optimiser step; None when its loss or gradient was not finite and it was skipped."""
-        meter = self._meter(k, number)
+        meter, seconds = self._meter(k, number), update.collected.seconds
         sums: defaultdict[str, float] = defaultdict(float)
         for unit in self._micro_batches(update, by_group=meter is not None):
             for rows in unit:
                 for name, value in self._backward(update, rows).items():
                     sums[name] += float(value)
             if meter:
-                meter.close_group()
-        variance = meter.finish() if meter else {}
+                with timed(seconds, "gradient_variance"):
+                    meter.close_group()
+        variance: Numbers = {}
+        if meter:
+            with timed(seconds, "gradient_variance"):
+                variance = meter.finish()
         sums = added(distributed.gather(sums))
         norm = float(whole(torch.nn.utils.clip_grad_norm_(self.parameters, self.options.max_grad_norm)))
         finite = math.isfinite(norm) and math.isfinite(sums["loss/total"])
