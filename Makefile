@@ -78,8 +78,9 @@ reproduce: $(VENV)/.setup-dev ## make reproduce EXP=compare: an experiment's run
 	@test -n "$(EXP)" || { echo "error: say which: make reproduce EXP=compare"; exit 2; }
 	@$(BIN)/python -m experiments.run $(EXP)
 
-bench: $(VENV)/.setup-bench ## seconds a step against TRL, each objective against grpo, start-up; writes benchmarks/results/
+bench: $(VENV)/.setup-bench ## seconds a step against TRL, memory of the head, each objective against grpo, start-up
 	@$(BIN)/python -m benchmarks.step_time
+	@$(BIN)/python -m benchmarks.head_memory
 	@$(BIN)/python -m benchmarks.objective_cost
 	@$(BIN)/python -m benchmarks.start_up
 	@if test -e $(VENV)/.setup-vllm; then $(BIN)/python -m benchmarks.vllm_rollout; else echo "no vLLM here: its benchmark is left out"; fi

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from tgpo.functional.scoring import Against, score_hidden, student_scores
+from tgpo.functional.head import Against, score_hidden
+from tgpo.functional.scoring import student_scores
 from tgpo.functional.sequence import join
 from tgpo.models import precision
 from tgpo.types import RowDivergence, StudentScores, TeacherSignal, TokenBatch

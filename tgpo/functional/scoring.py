@@ -1,7 +1,4 @@
-"""Log-probabilities from hidden states, a few rows of the vocabulary at a time.
-
-No function here returns anything with a vocabulary axis, and none holds one for more rows than fit the budget.
-"""
+"""Log-probabilities from logits. No function here returns anything with a vocabulary axis."""
 
 from __future__ import annotations
 
@@ -9,10 +6,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from tgpo.functional.sequence import scatter
-from tgpo.types import Head, RowDivergence, StudentScores, TeacherSignal
+from tgpo.types import RowDivergence, StudentScores, TeacherSignal
 
 
 class TokenScores(NamedTuple):
@@ -35,14 +31,6 @@ class TeacherScores(NamedTuple):
     topk_logprobs_NK: Tensor
     at_ids_NJ: Tensor
     sample_N: Tensor
-
-
-class Against(NamedTuple):
-    """What a full-vocabulary divergence is measured against, row for row: the teacher's hidden states and head."""
-
-    divergence: RowDivergence
-    hidden_NH: Tensor
-    head: Head
 
 
 def score_logits(
@@ -101,42 +89,6 @@ def widen(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def score_hidden(
-    head: Head,
-    hidden_NH: Tensor,
-    tokens_N: Tensor,
-    ids_NK: Tensor,
-    topk: int,
-    vocabulary: int,
-    rows_per_chunk: int,
-    against: Against | None = None,
-) -> TokenScores:
-    """`score_logits` of `head(hidden)`, chunk by chunk; the backward pass recomputes each chunk's logits.
-
-    Args:
-        vocabulary: logits beyond it are padding columns of the head and never enter a softmax.
-        rows_per_chunk: the most rows whose logits exist at one time. One chunk is not recomputed.
-    """
-
-    def rows(hidden: Tensor, tokens: Tensor, ids: Tensor, teacher_hidden: Tensor | None = None) -> TokenScores:
-        logits = head(hidden)[:, :vocabulary]
-        if against is None or teacher_hidden is None:
-            return score_logits(logits, tokens, ids, topk)
-        with torch.no_grad():
-            teacher_logits = against.head(teacher_hidden)[:, :vocabulary]
-        return score_logits(logits, tokens, ids, topk, against.divergence, teacher_logits)
-
-    inputs = [hidden_NH, tokens_N, ids_NK, *([] if against is None else [against.hidden_NH])]
-    if len(hidden_NH) <= rows_per_chunk:
-        return rows(*inputs)
-    chunks = zip(*(x.split(rows_per_chunk) for x in inputs), strict=True)
-    if torch.is_grad_enabled():
-        parts = [checkpoint(rows, *chunk, use_reentrant=False) for chunk in chunks]
-    else:
-        parts = [rows(*chunk) for chunk in chunks]
-    return TokenScores(*(torch.cat(part) for part in zip(*parts, strict=True)))
-
-
 def student_scores(scores: TokenScores, mask_BT: Tensor, teacher: TeacherSignal) -> StudentScores:
     """Scores of the unmasked tokens, at the ids that `teacher.named_ids` gave, on the grid; 0 elsewhere.
 
@@ -154,27 +106,3 @@ def student_scores(scores: TokenScores, mask_BT: Tensor, teacher: TeacherSignal)
         topk_ids_BTK=grid.topk_ids_NJ if own else None,
         topk_logprobs_BTK=grid.topk_logprobs_NJ if own else None,
     )
-
-
-def score_teacher_hidden(
-    head: Head,
-    hidden_NH: Tensor,
-    tokens_N: Tensor,
-    topk: int,
-    at_ids_NJ: Tensor,
-    uniform_N: Tensor | None,
-    vocabulary: int,
-    rows_per_chunk: int,
-) -> TeacherScores:
-    """`score_teacher_logits` of `head(hidden)`, chunk by chunk."""
-    parts = [
-        score_teacher_logits(
-            head(hidden_NH[rows])[:, :vocabulary],
-            tokens_N[rows],
-            topk,
-            at_ids_NJ[rows],
-            None if uniform_N is None else uniform_N[rows],
-        )
-        for rows in (slice(i, i + rows_per_chunk) for i in range(0, len(hidden_NH), rows_per_chunk))
-    ]
-    return TeacherScores(*(torch.cat(part) for part in zip(*parts, strict=True)))

@@ -7,7 +7,7 @@ from typing import Any
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
 # Bytes of a row and a column of logits while a chunk's scores are taken, backwards too or not: measured with
-# tgpo.functional.scoring.score_hidden, which gave 20 to 22, and 12 to 14.
+# tgpo.functional.head.score_hidden, which gave 20 to 22, and 12 to 14.
 HEAD_BACKWARD, HEAD_FORWARD = 22, 14
 
 

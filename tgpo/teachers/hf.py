@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tgpo.functional.batching import by_token_budget
-from tgpo.functional.scoring import score_teacher_hidden
+from tgpo.functional.head import score_teacher_hidden
 from tgpo.functional.sequence import join, scatter
 from tgpo.models import load_model
 from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch

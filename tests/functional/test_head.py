@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tgpo.functional.divergence import forward_kl
-from tgpo.functional.scoring import Against, inverse_cdf, score_hidden, score_logits, score_teacher_hidden
+from tgpo.functional.head import Against, score_hidden, score_teacher_hidden
+from tgpo.functional.scoring import inverse_cdf, score_logits
 
 N, H, V, PADDED = 13, 6, 17, 23
 
@@ -43,18 +44,47 @@ def against():
     return Against(forward_kl, torch.randn(N, 4, dtype=torch.float64), head)
 
 
-def test_chunks_change_neither_scores_nor_gradients(parts, against):
+def loss_of(scores):
+    return scores.logprobs_N.sum() + (scores.at_ids_NK**2).sum() + scores.entropy_N.sum() + scores.divergence_N.sum()
+
+
+@pytest.mark.parametrize("kind", ["plain", "biased", "hooked"])
+def test_chunks_change_neither_scores_nor_gradients(parts, against, kind):
     head, hidden, tokens, ids = parts
+    if kind == "biased":
+        head = torch.nn.Linear(H, PADDED).double()
+    if kind == "hooked":  # what a product with the weight alone would miss
+        head.register_forward_hook(lambda module, given, logits: logits * 0.5)
     results = []
     for rows in (100, 5, 1):
-        scores = score_hidden(head, hidden, tokens, ids, 2, V, rows, against)
-        loss = (
-            scores.logprobs_N.sum() + (scores.at_ids_NK**2).sum() + scores.entropy_N.sum() + scores.divergence_N.sum()
-        )
-        results.append((loss, *torch.autograd.grad(loss, [hidden, head.weight])))
+        loss = loss_of(score_hidden(head, hidden, tokens, ids, 2, V, rows, against))
+        results.append((loss, *torch.autograd.grad(loss, [hidden, *head.parameters()])))
     for other in results[1:]:
         for expected, value in zip(results[0], other, strict=True):
             torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_score_nobody_uses_needs_no_gradient_and_a_frozen_head_gets_none(parts):
+    head, hidden, tokens, ids = parts
+    (expected,) = torch.autograd.grad(score_hidden(head, hidden, tokens, ids, 0, V, 100).logprobs_N.sum(), hidden)
+    head.requires_grad_(False)
+    score_hidden(head, hidden, tokens, ids, 0, V, 5).logprobs_N.sum().backward()
+    torch.testing.assert_close(hidden.grad, expected, rtol=1e-12, atol=1e-12)
+    assert head.weight.grad is None
+
+
+def test_under_autocast_the_backward_pass_multiplies_in_the_same_type(parts):
+    head, hidden, tokens, ids = parts[0].float(), parts[1].detach().float().requires_grad_(), *parts[2:]
+    results = []
+    for rows in (100, 5):
+        with torch.autocast("cpu", torch.bfloat16):
+            scores = score_hidden(head, hidden, tokens, ids, 0, V, rows)
+        assert scores.logprobs_N.dtype == torch.float32
+        results.append((scores.logprobs_N, *torch.autograd.grad(loss_of(scores), [hidden, head.weight])))
+    for expected, value in zip(*results, strict=True):
+        assert value.dtype == torch.float32
+        # chunks are rounded to bfloat16 (8 bits) before they are summed: an error or two in the last place of each
+        torch.testing.assert_close(value, expected, rtol=2**-6, atol=2**-6)
 
 
 def test_the_divergence_is_of_the_two_real_vocabularies(parts, against):

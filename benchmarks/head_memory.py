@@ -1,0 +1,205 @@
+"""What the output head of a large vocabulary costs in memory: `make bench`.
+
+Each line is a process of its own that holds a random head of 151,936 x 896, hidden states of one response of 4,096
+tokens, and what the objective asks of the teacher; then computes the loss and its gradients once. Peak is the process's
+own (VmHWM, reset before), above what it held, and without the head's gradient, which any of them must leave behind.
+Ours is `tgpo.policy.Policy` and the objective as a run builds them; "whole" is the same over all logits at once, with
+autograd alone; TRL's is the function its trainer calls. Gradients of ours and of "whole" are compared to each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.record import machine, write_results
+from tgpo.compose import request_from
+from tgpo.functional.reduce import reduce, token_weights
+from tgpo.objectives.base import Objective
+from tgpo.policy import Policy
+from tgpo.types import Need, ScoredBatch, TeacherSignal, TokenBatch
+
+VOCABULARY, LENGTH, WIDTH = 151_936, 4_096, 896
+BARS = {"tgpo": 0.6, "rkl": 0.6, "kdrl": 0.6, "sft": 0.6, "luffy": 0.6, "fkl": 1.2, "gkd": 1.2}  # GB
+SIDES = ["ours", "whole", "trl"]
+MAX_LOGITS = 2**24  # train.max_logits of conf/train
+
+
+class Given(nn.Module):
+    """A model whose decoder has run already: its hidden states, and a head."""
+
+    def __init__(self, length: int, width: int, vocabulary: int) -> None:
+        super().__init__()
+        self.device = torch.device("cpu")
+        self.hidden_BSH = nn.Parameter(torch.randn(1, length + 1, width))
+        self.head = nn.Linear(width, vocabulary, bias=False)
+
+    def get_decoder(self) -> Callable[..., Any]:
+        return lambda ids, use_cache: SimpleNamespace(last_hidden_state=self.hidden_BSH)
+
+    def get_output_embeddings(self) -> nn.Linear:
+        return self.head
+
+
+def batch_for(objective: Objective, length: int, width: int, vocabulary: int) -> ScoredBatch:
+    """One response with all that the objective asks for, drawn at random."""
+    grid, needs = (1, length), objective.needs
+    topk = max(objective.teacher_topk, 1)
+    best_BTK = torch.randn(*grid, topk).log_softmax(-1)
+    teacher_head = (
+        nn.Linear(width, vocabulary, bias=False).requires_grad_(False) if Need.TEACHER_FULL in needs else None
+    )
+    everything = TeacherSignal(
+        sampled_logprobs_BT=-torch.rand(grid),
+        topk_ids_BTK=torch.randint(vocabulary, (*grid, topk)),
+        topk_logprobs_BTK=best_BTK,
+        hidden_BTH=torch.randn(*grid, width) if teacher_head else None,
+        head=teacher_head,
+    )
+    tokens = TokenBatch(
+        torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1, dtype=torch.long),
+        torch.randint(vocabulary, grid), torch.ones(grid),
+    )  # fmt: skip
+    return ScoredBatch(
+        tokens,
+        group_B=torch.zeros(1, dtype=torch.long),
+        off_policy_B=torch.tensor([Need.DEMONSTRATION in needs]),
+        reward_B=torch.ones(1) if Need.REWARD in needs else None,
+        old_logprobs_BT=-torch.rand(grid) if Need.OLD_LOGPROBS in needs else None,
+        old_at_teacher_topk_BTK=best_BTK if Need.OLD_AT_TEACHER_TOPK in needs else None,
+        teacher=everything.narrow(needs, topk),
+        max_response_length=length,
+    )
+
+
+def our_loss(objective: Objective, model: Given, batch: ScoredBatch, max_logits: int) -> Tensor:
+    policy = Policy(model, model.head.out_features, max_logits)  # pyright: ignore[reportArgumentType]
+    credit = objective.credit(batch, 1)
+    if credit.advantage_BT is not None:  # a group of one has none
+        credit = replace(credit, advantage_BT=torch.linspace(-1, 1, LENGTH)[None])
+    student = policy(batch.tokens, batch.teacher, 0, objective.divergence)
+    weights_BT = token_weights(credit.mask_BT, objective.reduction, batch.max_response_length)
+    return reduce(objective.loss(student, batch, credit).loss_BT, weights_BT)
+
+
+def trl_loss(name: str, model: Given, batch: ScoredBatch) -> Tensor | None:
+    """Of the objectives that TRL has: its distillation, and the policy gradient of its GRPO."""
+    hidden_BTH, mask_BT = model.hidden_BSH[:, :-1], batch.mask_BT
+    beta = {"fkl": 0.0, "gkd": 0.5, "rkl": 1.0}.get(name)
+    if beta is not None:
+        from trl.trainer.distillation_trainer import _chunked_divergence_loss
+
+        teacher_BTH = torch.randn_like(hidden_BTH)
+        teacher_head = torch.randn_like(model.head.weight) if batch.teacher is None else batch.teacher.head.weight  # pyright: ignore
+        return _chunked_divergence_loss(hidden_BTH, teacher_BTH, model.head.weight, teacher_head, mask_BT, beta)[0]
+    if name == "grpo":
+        from trl.trainer.utils import selective_log_softmax
+
+        logprobs_BT = selective_log_softmax(model.head(hidden_BTH), batch.tokens.response_BT)
+        return -(torch.exp(logprobs_BT - logprobs_BT.detach()) * mask_BT).sum() / mask_BT.sum()
+    return None
+
+
+def measure(side: str, name: str) -> dict[str, float]:
+    """Bytes above what was held and seconds; ours: the gradients' largest relative distance from `whole` too."""
+    torch.manual_seed(0)
+    objective = request_from([f"objective={name}"]).objective
+    model, batch = Given(LENGTH, WIDTH, VOCABULARY), batch_for(objective, LENGTH, WIDTH, VOCABULARY)
+    gc.collect()
+    held = reset_peak()
+    started = time.perf_counter()
+    loss = trl_loss(name, model, batch) if side == "trl" else our_loss(objective, model, batch, limit(side))
+    assert loss is not None
+    loss.backward()
+    seconds = time.perf_counter() - started
+    found = {"peak_bytes": memory("VmHWM") - held - bytes_of(model.head.weight), "seconds": seconds}
+    if side == "ours":
+        ours = [p.grad for p in model.parameters()]
+        model.zero_grad()
+        our_loss(objective, model, batch, limit("whole")).backward()
+        found["gradient_difference"] = max(
+            float((a - p.grad).norm() / p.grad.norm()) for a, p in zip(ours, model.parameters(), strict=True)
+        )
+    return found
+
+
+def limit(side: str) -> int:
+    return MAX_LOGITS if side == "ours" else VOCABULARY * LENGTH
+
+
+def bytes_of(x: Tensor) -> int:
+    return x.numel() * x.element_size()
+
+
+def reset_peak() -> int:
+    """The process's peak memory begins anew at what it holds, which is returned."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory("VmRSS")
+
+
+def memory(field: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+def rows() -> list[dict[str, Any]]:
+    found = []
+    for name in ["grpo", *BARS]:
+        for side in SIDES:
+            if side == "trl" and name not in ("grpo", "rkl", "fkl", "gkd"):
+                continue
+            command = [sys.executable, "-m", "benchmarks.head_memory", "--measure", side, name]
+            answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+            found.append({"objective": name, "side": side, "bar_gb": BARS.get(name), **json.loads(answer)})
+            print(found[-1], flush=True)
+    return found
+
+
+def table(record: dict[str, Any]) -> str:
+    """The README's rows, from the JSON."""
+    by_cell = {(row["objective"], row["side"]): row for row in record["rows"]}
+    lines = [
+        "| objective | ours, GB | asked for | all logits at once | TRL | seconds: ours | at once | TRL | gradient |",
+        "| --- " * 9 + "|",
+    ]
+    for name in dict.fromkeys(row["objective"] for row in record["rows"]):
+        cells = [by_cell.get((name, side)) for side in SIDES]
+        peaks = [f"{cell['peak_bytes'] / 1e9:.2f}" if cell else "" for cell in cells]
+        seconds = [f"{cell['seconds']:.0f}" if cell else "" for cell in cells]
+        bar = f"{BARS[name]} " if name in BARS else ""
+        difference = f"{by_cell[name, 'ours']['gradient_difference']:.0e}"
+        lines.append("| " + " | ".join([f"`{name}`", peaks[0], bar, *peaks[1:], *seconds, difference]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.head_memory", description=__doc__)
+    parser.add_argument("--measure", nargs=2, metavar=("SIDE", "OBJECTIVE"), help="one line alone, as JSON")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(*arguments.measure)))
+        return
+    record = {
+        "work": f"head {VOCABULARY} x {WIDTH}, one response of {LENGTH} tokens, float32",
+        "machine": machine(),
+        "versions": {p: metadata.version(p) for p in ("torch", "transformers", "trl")},
+        "rows": rows(),
+    }
+    write_results("head_memory", record, table(record))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The output head and its scores, a few rows of the vocabulary at a time: no more logits exist than fit the budget."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from tgpo.functional.scoring import TeacherScores, TokenScores, score_logits, score_teacher_logits
+from tgpo.types import Head, RowDivergence
+
+
+class Against(NamedTuple):
+    """What a full-vocabulary divergence is measured against, row for row: the teacher's hidden states and head."""
+
+    divergence: RowDivergence
+    hidden_NH: Tensor
+    head: Head
+
+
+def score_hidden(
+    head: Head,
+    hidden_NH: Tensor,
+    tokens_N: Tensor,
+    ids_NK: Tensor,
+    topk: int,
+    vocabulary: int,
+    rows_per_chunk: int,
+    against: Against | None = None,
+) -> TokenScores:
+    """`score_logits` of `head(hidden)`, chunk by chunk; the backward pass recomputes each chunk's logits.
+
+    Args:
+        vocabulary: logits beyond it are padding columns of the head and never enter a softmax.
+        rows_per_chunk: the most rows whose logits exist at one time. One chunk is not recomputed.
+    """
+
+    if len(hidden_NH) > rows_per_chunk and torch.is_grad_enabled() and is_plain(head):
+        options = topk, vocabulary, rows_per_chunk, against
+        scores: Any = ChunkedScores.apply(hidden_NH, head.weight, tokens_N, ids_NK, *options)
+        return TokenScores(*scores)
+
+    def score(rows: slice) -> TokenScores:
+        logits_NV = head(hidden_NH[rows])[:, :vocabulary]
+        return score_rows(logits_NV, tokens_N[rows], ids_NK[rows], topk, of_rows(against, rows))
+
+    parts = slices(len(hidden_NH), rows_per_chunk)
+    if len(parts) <= 1:
+        return score(slice(None))
+    again = torch.is_grad_enabled()
+    scores = [checkpoint(score, rows, use_reentrant=False) if again else score(rows) for rows in parts]
+    return TokenScores(*(torch.cat(part) for part in zip(*scores, strict=True)))
+
+
+def score_rows(logits_NV: Tensor, tokens_N: Tensor, ids_NK: Tensor, topk: int, against: Against | None) -> TokenScores:
+    """`score_logits`, with the teacher's logits of the same rows where there is a divergence from them."""
+    if against is None:
+        return score_logits(logits_NV, tokens_N, ids_NK, topk)
+    with torch.no_grad():
+        teacher_NV = against.head(against.hidden_NH)[:, : logits_NV.shape[1]]
+    return score_logits(logits_NV, tokens_N, ids_NK, topk, against.divergence, teacher_NV)
+
+
+def is_plain(head: Any) -> TypeGuard[nn.Linear]:
+    """A product with one matrix and nothing else: no bias, no adapter, no hook that the product alone would miss."""
+    return type(head) is nn.Linear and head.bias is None and not head._forward_hooks and not head._forward_pre_hooks
+
+
+class ChunkedScores(torch.autograd.Function):
+    """`score_rows` of `hidden @ weight.T`, of which only the scores are kept for the backward pass.
+
+    Autograd's own sum over chunks holds a second gradient of the weight, half a gigabyte at 150,000 tokens; here each
+    chunk's is added in place, in the weight's type.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_NH: Tensor,
+        weight_VH: Tensor,
+        tokens_N: Tensor,
+        ids_NK: Tensor,
+        topk: int,
+        vocabulary: int,
+        rows_per_chunk: int,
+        against: Against | None,
+    ) -> TokenScores:
+        device = hidden_NH.device.type
+        ctx.autocast = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
+        ctx.options = vocabulary, rows_per_chunk, against
+        ctx.save_for_backward(hidden_NH, weight_VH, tokens_N, ids_NK)
+        ctx.set_materialize_grads(False)
+        weight_VH = cast(weight_VH[:vocabulary])
+        parts = [
+            score_rows(cast(hidden_NH[rows]) @ weight_VH.T, tokens_N[rows], ids_NK[rows], topk, of_rows(against, rows))
+            for rows in slices(len(hidden_NH), rows_per_chunk)
+        ]
+        scores = TokenScores(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        ctx.mark_non_differentiable(scores.topk_ids_NJ, scores.topk_logprobs_NJ)
+        return scores
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        hidden_NH, weight_VH, tokens_N, ids_NK = ctx.saved_tensors
+        vocabulary, rows_per_chunk, against = ctx.options
+        hidden_gradient_NH = torch.zeros_like(hidden_NH)
+        weight_gradient_VH = torch.zeros_like(weight_VH) if ctx.needs_input_grad[1] else None
+        with ctx.autocast:
+            used_VH = cast(weight_VH[:vocabulary])
+            for rows in slices(len(hidden_NH), rows_per_chunk):
+                used_NH = cast(hidden_NH[rows])
+                logits_NV = (used_NH @ used_VH.T).requires_grad_()
+                with torch.enable_grad():
+                    scores = score_rows(logits_NV, tokens_N[rows], ids_NK[rows], 0, of_rows(against, rows))
+                pairs = zip(scores, gradients, strict=True)
+                asked = [(score, g[rows]) for score, g in pairs if g is not None and score.requires_grad]
+                if not asked:
+                    break
+                (gradient_NV,) = torch.autograd.grad([s for s, _ in asked], [logits_NV], [g for _, g in asked])
+                hidden_gradient_NH[rows] = gradient_NV @ used_VH
+                if weight_gradient_VH is not None:
+                    add_product(weight_gradient_VH[:vocabulary], gradient_NV.T, used_NH)
+        return hidden_gradient_NH, weight_gradient_VH, *[None] * 6
+
+
+def slices(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+def of_rows(against: Against | None, rows: slice) -> Against | None:
+    return against and against._replace(hidden_NH=against.hidden_NH[rows])
+
+
+def cast(x: Tensor) -> Tensor:
+    """To the type that autocast multiplies in; for a weight once, where autocast itself would do it for every chunk."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
+def add_product(total_VH: Tensor, left_VN: Tensor, right_NH: Tensor) -> None:
+    """`total += left @ right` in the type of `total`, without a second matrix of its size where the types agree."""
+    if total_VH.dtype == left_VN.dtype:
+        total_VH.addmm_(left_VN, right_NH)
+    else:
+        total_VH += left_VN @ right_NH
+
+
+def score_teacher_hidden(
+    head: Head,
+    hidden_NH: Tensor,
+    tokens_N: Tensor,
+    topk: int,
+    at_ids_NJ: Tensor,
+    uniform_N: Tensor | None,
+    vocabulary: int,
+    rows_per_chunk: int,
+) -> TeacherScores:
+    """`score_teacher_logits` of `head(hidden)`, chunk by chunk."""
+    parts = [
+        score_teacher_logits(
+            head(hidden_NH[rows])[:, :vocabulary],
+            tokens_N[rows],
+            topk,
+            at_ids_NJ[rows],
+            None if uniform_N is None else uniform_N[rows],
+        )
+        for rows in slices(len(hidden_NH), rows_per_chunk)
+    ]
+    return TeacherScores(*(torch.cat(part) for part in zip(*parts, strict=True)))
