@@ -79,7 +79,7 @@ def label(values: Sequence[str], keys: Sequence[str]) -> str:
 
 def labelled(runs: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
     """With the row of the table that each run belongs to, as `arm`."""
-    values = runs[list(experiment.rows)].astype(str).to_numpy().tolist()
+    values = runs[list(experiment.rows)].map(str).to_numpy().tolist()  # astype(str) keeps NaN
     return runs.assign(arm=[label(own, experiment.rows) for own in values])
 
 
