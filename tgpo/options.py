@@ -128,6 +128,7 @@ class TrainOptions(Options):
     max_grad_norm: float = Field(gt=0)
     updates_per_batch: int = Field(ge=1)
     max_tokens_per_micro_batch: int = Field(ge=1)
+    passes_at_once: int | None = Field(default=1, ge=1, le=MOST_THREADS)  # what runs of before there was one did
     max_logits: int = Field(ge=1)
     entropy_bonus: float = Field(ge=0)
     gradient_checkpointing: bool

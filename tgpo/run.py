@@ -18,7 +18,8 @@ from tgpo.errors import StoppedError
 from tgpo.interrupt import Interrupt
 from tgpo.loop import Parts, RunInterruptedError, open_writer, rounds
 from tgpo.models import eos_ids, load_model, load_tokenizer, master, pick_device, resolve
-from tgpo.options import RunOptions
+from tgpo.options import RunOptions, TrainOptions
+from tgpo.passes import Passes
 from tgpo.policy import Policy
 from tgpo.preflight import longest_sequence, most_topk
 from tgpo.provenance import provenance
@@ -125,7 +126,8 @@ def build(request: Request, from_checkpoint: Path | None, demonstrations: Demons
         eos_ids=student.ends,
     )
     engine = Engine(request.task, sampler, policy, teacher, demonstrations, tokenizer, engine_options)
-    trainer = Trainer(policy, request.objective, engine, train, options.metrics, options.seed)
+    passes = passes_for(device, train)
+    trainer = Trainer(policy, request.objective, engine, train, options.metrics, options.seed, passes)
     done, bad = 0, 0
     if from_checkpoint:
         done, bad = checkpoint.restore(from_checkpoint, policy, trainer.optimizer, trainer.objective)
@@ -143,6 +145,14 @@ def prepare(options: RunOptions) -> torch.device:
     if device.type == "cpu":
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     return device
+
+
+def passes_for(device: torch.device, train: TrainOptions) -> Passes:
+    """A GPU is kept busy by one pass, the processes of a sharded model take theirs together, and checkpointing changes
+    the model while a pass runs; elsewhere `train.passes_at_once`, or one for each thread."""
+    if device.type != "cpu" or distributed.size() > 1 or train.gradient_checkpointing:
+        return Passes()
+    return Passes(train.passes_at_once or torch.get_num_threads())
 
 
 class Student(NamedTuple):
@@ -189,7 +199,8 @@ def load_teacher(request: Request, device: torch.device, vocabulary: int, longes
     if teacher.backend == "hf":
         from tgpo.teachers import hf
 
-        budget = (train.max_logits, train.max_tokens_per_micro_batch)
+        # cores of its own: the trainer's passes may ask it
+        budget = (train.max_logits, train.max_tokens_per_micro_batch, passes_for(device, train))
         return hf.load(path, train.dtype, device, vocabulary, *budget, replaced=teacher.config)
     from tgpo.teachers import vllm
 

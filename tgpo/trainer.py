@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,6 +21,7 @@ from tgpo.metrics.gradients import ExactGroupGradients, GroupGradients, Sketched
 from tgpo.metrics.lengths import length_metrics, reward_metrics
 from tgpo.objectives.base import Objective
 from tgpo.options import MetricsOptions, TrainOptions
+from tgpo.passes import ONE, Passes
 from tgpo.policy import Policy
 from tgpo.profile import timed
 from tgpo.seeds import derived_seed
@@ -55,9 +57,10 @@ class Trainer:
         options: TrainOptions,
         metrics: MetricsOptions,
         seed: int,
+        passes: Passes = ONE,
     ) -> None:
         self.policy, self.objective, self.engine = policy, objective, engine
-        self.options, self.metrics, self.seed = options, metrics, seed
+        self.options, self.metrics, self.seed, self.passes = options, metrics, seed, passes
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=options.lr, betas=options.betas, weight_decay=options.weight_decay, fused=True
@@ -102,8 +105,7 @@ class Trainer:
         """Of the first update on rollout batch k, before clipping, as one vector. Nothing is trained."""
         _, updates = self._updates(k, self.engine.collect(k, self.objective, 0), 0)
         for unit in self._micro_batches(updates[0], by_group=False):
-            for rows in unit:
-                self._backward(updates[0], rows)
+            deque(self._backward(updates[0], unit), maxlen=0)
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         self.optimizer.zero_grad(set_to_none=True)
         return torch.cat([part.flatten() for part in parts])
@@ -135,9 +137,11 @@ class Trainer:
         """One optimiser step; None when its loss or gradient was not finite and it was skipped."""
         meter, seconds = self._meter(k, number), update.collected.seconds
         sums: defaultdict[str, float] = defaultdict(float)
-        for unit in self._micro_batches(update, by_group=meter is not None):
-            for rows in unit:
-                for name, value in self._backward(update, rows).items():
+        units = self._micro_batches(update, by_group=meter is not None)
+        passes = self._backward(update, [rows for unit in units for rows in unit])
+        for unit in units:
+            for _ in unit:
+                for name, value in next(passes).items():
                     sums[name] += float(value)
             if meter:
                 with timed(seconds, "gradient_variance"):
@@ -178,10 +182,30 @@ class Trainer:
         seed = derived_seed(self.seed, f"sketch/{number}", k) % 2**40
         return SketchedGroupGradients(self.parameters, self.metrics.sketch_size, seed)
 
-    def _backward(self, update: Update, rows: Tensor) -> dict[str, Tensor]:
-        """Adds one micro-batch's share of the gradient; returns its share of the values to log."""
+    def _backward(self, update: Update, parts: list[Tensor]) -> Iterator[dict[str, Tensor]]:
+        """Of each micro-batch in turn its share of the values to log, once its gradient has been added."""
+        if self.passes.at_once == 1:
+            for rows in parts:
+                loss, values = self._loss(update, rows)
+                # a sharded model's gradient is the mean over the processes, and each has a share of the sum
+                (loss * distributed.size()).backward()
+                yield values
+            return
+
+        def differentiated(rows: Tensor) -> tuple[tuple[Tensor | None, ...], dict[str, Tensor]]:
+            loss, values = self._loss(update, rows)
+            return torch.autograd.grad(loss, self.parameters, allow_unused=True), values
+
+        for gradients, values in self.passes.map(differentiated, parts):
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            yield values
+
+    def _loss(self, update: Update, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """One micro-batch's share of the loss, and of the values to log."""
         if not len(rows):
-            return self._nothing(update)
+            return self._nothing(update), {}
         batch = update.collected.batch.select(rows)
         width = batch.mask_BT.shape[1]
         credit, weights_BT = update.credit.select(rows, width), update.weights_BT[rows, :width]
@@ -198,9 +222,6 @@ class Trainer:
         loss = reduce(answer.loss_BT, weights_BT)
         if self.options.entropy_bonus:
             loss = loss - self.options.entropy_bonus * reduce(student.entropy_BT, credit.mask_BT / trained)
-        # a sharded model's gradient is the mean over the processes, and each has a share of the sum
-        (loss * distributed.size()).backward()
-
         token_means = {"policy/entropy": student.entropy_BT.detach(), **answer.token_means}
         own_means = {}
         if update.first:
@@ -212,19 +233,18 @@ class Trainer:
             theirs_BTK = theirs_BTK[rows, :width, : update.observe_topk]
             own_means["divergence/topk_overlap"] = topk_overlap(student.topk_ids_BTK, theirs_BTK)
         own_BT = credit.mask_BT * ~batch.off_policy_B[:, None]
-        return {
+        return loss, {
             "loss/total": loss.detach(),
             **{f"loss/{name}": reduce(term_BT, weights_BT) for name, term_BT in answer.terms.items()},
             **{name: (value_BT * credit.mask_BT).sum() / trained for name, value_BT in token_means.items()},
             **{name: (value_BT * own_BT).sum() / update.own_tokens for name, value_BT in own_means.items()},
         }
 
-    def _nothing(self, update: Update) -> dict[str, Tensor]:
-        """The passes of a micro-batch that adds nothing, made because other processes make theirs."""
+    def _nothing(self, update: Update) -> Tensor:
+        """The loss of a micro-batch that adds nothing, whose passes are made because other processes make theirs."""
         tokens = update.collected.batch.tokens
         student = self.policy(tokens.select(tokens.length_B.argmin()[None]))
-        (student.logprobs_BT.sum() * 0.0).backward()
-        return {}
+        return student.logprobs_BT.sum() * 0.0
 
     def _learning_rate(self, k: int) -> float:
         options = self.options

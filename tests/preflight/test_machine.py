@@ -30,11 +30,18 @@ def test_what_cannot_fit_is_refused(memory):
 
 
 def test_what_may_not_fit_is_said_and_not_refused(memory):
-    memory(0.1)
+    memory(0.05)
     preflight(check(composed("output_dir=unused")))
     found = row("memory")
     assert found.state == "note"
     assert "it may not fit; lower train.max_tokens_per_micro_batch" in found.text
+
+
+def test_passes_side_by_side_are_counted_on_a_cpu(monkeypatch):
+    monkeypatch.setattr("tgpo.preflight.machine.device_memory", lambda _: (GIB // 10, False))
+    assert row("memory", "train.passes_at_once=1").state == "in order"
+    assert row("memory", "train.passes_at_once=8").state == "note"
+    assert row("memory", "train.passes_at_once=8", "train.gradient_checkpointing=true").state == "in order"
 
 
 def test_an_engine_too_small_for_its_weights(memory, monkeypatch):

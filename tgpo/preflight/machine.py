@@ -58,6 +58,9 @@ def shapes(look: Look) -> tuple[Shape, Shape | None]:
 def plan_of(look: Look) -> Plan:
     options = look.options
     train, rollout, metrics = options.train, options.rollout, options.metrics
+    device = device_memory(look)
+    on_cpu = device is not None and not device[1]
+    several = on_cpu and processes() == 1 and not train.gradient_checkpointing
     return Plan(
         rows=rollout.prompts_per_batch * rollout.group_size,
         prompt=longest_prompt(look.request, look.tokenizer),
@@ -72,6 +75,7 @@ def plan_of(look: Look) -> Plan:
         rollout=rollout.backend,
         teacher="none" if options.teacher.path is None else options.teacher.backend,
         scores_old=rollout.old_logprobs == "recompute",
+        passes=(train.passes_at_once or train.threads or os.cpu_count() or 1) if several else 1,
     )
 
 

@@ -42,6 +42,7 @@ class Plan:
     rollout: str  # hf or vllm
     teacher: str  # none, hf, vllm or server
     scores_old: bool  # whether the trainer scores the rollouts again before the update
+    passes: int = 1  # micro-batches at a time, on a CPU
 
 
 def shape_of(config: Any, parameters: int | None = None) -> Shape:
@@ -110,7 +111,8 @@ def passing(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, floa
         teacher        three layers' width of m tokens, and the head's chunk, 14 bytes a logit
         rollouts (hf)  keys and values, 2 L k b for each token of every rollout at once, and float32 logits of each
     A layer's constants were counted with saved_tensors_hooks on Qwen3 (tests/preflight/test_memory.py counts them
-    again); Qwen2 keeps a tenth less. Fragmentation and kernels' workspaces are left out.
+    again); Qwen2 keeps a tenth less. Update and teacher count once for each pass at a time, and several have a
+    gradient each. Fragmentation and kernels' workspaces are left out.
     """
     width, tokens = BYTES[plan.dtype], max(plan.micro_batch, plan.prompt + plan.response)  # no row is split
     layer = tokens * layer_bytes(student, plan.dtype)
@@ -118,10 +120,11 @@ def passing(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, floa
     copies = 0.0
     if plan.dtype != "float32":
         copies = 2 * student.parameters / (1 if plan.processes == 1 else student.layers / 2)
-    stages = {"update": kept + copies + HEAD_BACKWARD * chunk(plan, student, tokens)}
+    apart = plan.passes * BYTES["float32"] * trained_parameters(student, plan.adapters) if plan.passes > 1 else 0
+    stages = {"update": plan.passes * (kept + HEAD_BACKWARD * chunk(plan, student, tokens)) + copies + apart}
     if teacher is not None and plan.teacher == "hf":
         wide = teacher.hidden + teacher.queries + 2 * teacher.keys + 3 * teacher.inner
-        stages["teacher's scores"] = tokens * wide * width + HEAD_FORWARD * chunk(plan, teacher, tokens)
+        stages["teacher's scores"] = plan.passes * (tokens * wide * width + HEAD_FORWARD * chunk(plan, teacher, tokens))
     if plan.rollout == "hf":
         cache = 2 * student.layers * student.keys * width * (plan.prompt + plan.response)
         stages["rollouts"] = plan.rows * (cache + HEAD_FORWARD * student.vocabulary)

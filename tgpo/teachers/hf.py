@@ -13,6 +13,7 @@ from tgpo.functional.batching import by_token_budget
 from tgpo.functional.head import score_teacher_hidden
 from tgpo.functional.sequence import join, scatter
 from tgpo.models import load_model
+from tgpo.passes import ONE, Passes
 from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch
 
 
@@ -25,25 +26,32 @@ class HFTeacher:
         max_tokens: the most tokens of one forward pass, padding included.
     """
 
-    def __init__(self, model: PreTrainedModel, vocabulary: int, max_logits: int, max_tokens: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, vocabulary: int, max_logits: int, max_tokens: int, passes: Passes = ONE
+    ) -> None:
         self.model: Any = model
+        self.passes = passes
         self.vocabulary, self.max_tokens = vocabulary, max_tokens
         self.rows_per_chunk = max(1, max_logits // vocabulary)
         self.states_width: int = self.model.get_output_embeddings().in_features
 
-    @torch.no_grad()
     def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
         batch, width = tokens.response_BT.shape
-        grids: dict[str, Tensor] = {}
-        for rows in by_token_budget(tokens.length_B, self.max_tokens):
+
+        def answer(rows: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
             part = tokens.select(rows)
-            used, picked = part.mask_BT.shape[1], part.mask_BT > 0
-            for name, values_N in self._score(part, query.select(rows, used), picked).items():
+            mask_BT = part.mask_BT
+            return rows, mask_BT, self._score(part, query.select(rows, mask_BT.shape[1]), mask_BT > 0)
+
+        grids: dict[str, Tensor] = {}
+        for rows, mask_BT, values in self.passes.map(answer, by_token_budget(tokens.length_B, self.max_tokens)):
+            for name, values_N in values.items():
                 grid = grids.setdefault(name, values_N.new_zeros(batch, width, *values_N.shape[1:]))
-                grid[rows, :used] = scatter(values_N, part.mask_BT)
+                grid[rows, : mask_BT.shape[1]] = scatter(values_N, mask_BT)
         head = self.model.get_output_embeddings() if query.full else None
         return TeacherSignal(**grids, head=head)  # pyright: ignore[reportArgumentType]  the names are those of tensors
 
+    @torch.no_grad()
     def _score(self, tokens: TokenBatch, query: TeacherQuery, picked_BT: Tensor) -> dict[str, Tensor]:
         """One forward pass: what the query asks, of the unmasked response tokens, row by row."""
         at_ids_NJ = None if query.at_ids_BTK is None else query.at_ids_BTK[picked_BT]
@@ -82,7 +90,9 @@ def load(
     vocabulary: int,
     max_logits: int,
     max_tokens: int,
+    passes: Passes = ONE,
     replaced: Mapping[str, Any] | None = None,
 ) -> HFTeacher:
     """Called by the run for `teacher.backend=hf`; `replaced` are fields of its configuration."""
-    return HFTeacher(load_model(path, dtype, device, replaced=replaced), vocabulary, max_logits, max_tokens)
+    model = load_model(path, dtype, device, replaced=replaced)
+    return HFTeacher(model, vocabulary, max_logits, max_tokens, passes)
