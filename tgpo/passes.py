@@ -29,12 +29,17 @@ class Passes:
             yield from map(function, items)
             return
         begun: deque[Future[Answer]] = deque()
-        for item in items:
-            begun.append(self._pool.submit(function, item))
-            if len(begun) > self.at_once:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # what the caller does with an answer would spin on the cores that the passes have
+        try:
+            for item in items:
+                begun.append(self._pool.submit(function, item))
+                if len(begun) > self.at_once:
+                    yield begun.popleft().result()
+            while begun:
                 yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
+        finally:
+            torch.set_num_threads(threads)
 
 
 ONE = Passes()

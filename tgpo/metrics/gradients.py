@@ -110,10 +110,10 @@ class SketchedGroupGradients:
 
 def square_norm(gradients: Sequence[Tensor]) -> float:
     """`sum_i |g_i|^2` in float64, over the parts of all processes where the gradients are sharded."""
-    square = torch.zeros((), dtype=torch.float64)
-    for gradient in gradients:
-        square += local(gradient).double().square().sum().cpu()
-    return float(summed(square))
+    if not gradients:
+        return 0.0
+    norms = [torch.linalg.vector_norm(local(gradient), dtype=torch.float64) for gradient in gradients]
+    return float(summed(torch.stack(norms).square().sum().cpu()))
 
 
 def local(gradient: Tensor) -> Tensor:
