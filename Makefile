@@ -78,8 +78,10 @@ reproduce: $(VENV)/.setup-dev ## make reproduce EXP=compare: an experiment's run
 	@test -n "$(EXP)" || { echo "error: say which: make reproduce EXP=compare"; exit 2; }
 	@$(BIN)/python -m experiments.run $(EXP)
 
-bench: $(VENV)/.setup-bench ## seconds a step against TRL, memory of the head, each objective against grpo, start-up
+bench: $(VENV)/.setup-bench ## speed and memory against TRL, generate and vLLM, growth, start-up, the cost of objectives
 	@$(BIN)/python -m benchmarks.step_time
+	@$(BIN)/python -m benchmarks.rollout
+	@$(BIN)/python -m benchmarks.growth
 	@$(BIN)/python -m benchmarks.head_memory
 	@$(BIN)/python -m benchmarks.objective_cost
 	@$(BIN)/python -m benchmarks.start_up

@@ -1,8 +1,8 @@
 """Seconds a step against TRL on the same work: `make bench`.
 
-24 prompts x 8 rollouts x at most 64 tokens, the tiny student and teacher, the same prompts, the same threads, one
-process. The two take turns step by step: each of ours is run inside TRL's own end-of-step callback, so that both see
-the same machine. Learning rates are too small to change what is generated, so that the work stays the same.
+The tiny student and teacher, the same prompts and threads, float32, one process, at two shapes. The two take turns step
+by step: each of ours is run inside TRL's own end-of-step callback, so that both see the same machine. Learning rates
+are too small to change what is generated, so that the work stays the same.
 """
 
 from __future__ import annotations
@@ -25,35 +25,43 @@ from tgpo.run import build
 from tgpo.tasks.verifier import verify_responses
 from tgpo.trainer import Trainer
 
-PROMPTS, GROUP, CAP = 24, 8, 64
+GROUP = 8
+SHAPES = {"24 × 8 × 64": (24, 64), "64 × 8 × 256": (64, 256)}  # prompts, and the most tokens of a response
+# objective, TRL's trainer, its options, our teacher where nothing is measured beside
+PAIRS = [
+    ("grpo", "GRPOTrainer", {}, "none"),
+    ("rkl", "DistillationTrainer", {"beta": 1.0}, "tiny"),
+    ("gkd", "DistillationTrainer", {"beta": 0.5}, "tiny"),
+]
 LEARNING_RATE = 1e-7
-WARM_UP, COUNTED = 3, 10
+WARM_UP, COUNTED = 2, 7
 QUIET = ["metrics.gradient_variance_every=0", "metrics.divergence_every=0"]
 
 
-def ours(objective: str, teacher: str, *overrides: str) -> Trainer:
+def ours(objective: str, shape: tuple[int, int], teacher: str, *overrides: str) -> Trainer:
     """The trainer that `python run.py` builds."""
     shared = [
         f"objective={objective}",
         f"teacher={teacher}",
-        f"rollout.prompts_per_batch={PROMPTS}",
+        f"rollout.prompts_per_batch={shape[0]}",
         f"rollout.group_size={GROUP}",
-        f"rollout.max_response_length={CAP}",
+        f"rollout.max_response_length={shape[1]}",
         f"train.lr={LEARNING_RATE}",
     ]
     return build(request_from([*shared, *overrides]), None).trainer
 
 
-def theirs(kind: str, folder: str, callback: TrainerCallback, trainer: Trainer) -> Any:
+def theirs(kind: str, options: dict[str, Any], folder: str, callback: TrainerCallback, trainer: Trainer) -> Any:
     """TRL's trainer on the same models and prompts, with everything optional switched off."""
-    steps = WARM_UP + COUNTED
+    steps, asked = WARM_UP + COUNTED, trainer.engine.options
+    prompts = asked.prompts_per_batch
     student, tokenizer = load_model("tiny:large-gap", "float32", "cpu"), load_tokenizer("tiny:large-gap")
-    problems = [p for k in range(1, steps + 2) for p in trainer.engine.task.train_problems(0, k, PROMPTS)]
+    problems = [p for k in range(1, steps + 2) for p in trainer.engine.task.train_problems(0, k, prompts)]
     rows = [{"prompt": [{"role": "user", "content": p.prompt}], "answer": p.answer} for p in problems]
     shared = {
         "output_dir": folder,
-        "per_device_train_batch_size": PROMPTS * GROUP,
-        "max_completion_length": CAP,
+        "per_device_train_batch_size": prompts * GROUP,
+        "max_completion_length": asked.max_response_length,
         "max_steps": steps,
         "learning_rate": LEARNING_RATE,
         "temperature": 1.0,
@@ -78,7 +86,7 @@ def theirs(kind: str, folder: str, callback: TrainerCallback, trainer: Trainer) 
         )  # fmt: skip
     repeated = datasets.Dataset.from_list([row for row in rows for _ in range(GROUP)]).select_columns("prompt")
     return DistillationTrainer(
-        student, load_model("tiny:teacher", "float32", "cpu"), args=DistillationConfig(beta=1.0, **shared),
+        student, load_model("tiny:teacher", "float32", "cpu"), args=DistillationConfig(**options, **shared),
         train_dataset=repeated, processing_class=tokenizer, callbacks=[callback],
     )  # fmt: skip
 
@@ -105,15 +113,17 @@ class TakeTurns(TrainerCallback):
         self.mark = time.perf_counter()
 
 
-def compare(objective: str, kind: str, teacher: str) -> dict[str, Any]:
+def compare(shape: str, objective: str, kind: str, options: dict[str, Any], teacher: str) -> dict[str, Any]:
     """Medians and the ratio of pairs, TRL over ours."""
-    trainers = {"ours": ours(objective, teacher, *QUIET), "ours, all metrics": ours(objective, "tiny")}
+    size = SHAPES[shape]
+    trainers = {"ours": ours(objective, size, teacher, *QUIET), "ours, all metrics": ours(objective, size, "tiny")}
     turns = TakeTurns(trainers)
     with tempfile.TemporaryDirectory() as folder:
-        theirs(kind, folder, turns, trainers["ours"]).train()
+        theirs(kind, options, folder, turns, trainers["ours"]).train()
     counted = {name: values[WARM_UP:] for name, values in turns.seconds.items()}
     ratios = [t / o for t, o in zip(counted["trl"], counted["ours"], strict=True)]
     return {
+        "shape": shape,
         "objective": objective,
         "against": f"trl {metadata.version('trl')} {kind}",
         "seconds_a_step": {name: statistics.median(values) for name, values in counted.items()},
@@ -125,9 +135,9 @@ def compare(objective: str, kind: str, teacher: str) -> dict[str, Any]:
 
 def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.step_time", description=__doc__).parse_args()
-    comparisons = [compare("grpo", "GRPOTrainer", "none"), compare("rkl", "DistillationTrainer", "tiny")]
+    comparisons = [compare(shape, *pair) for shape in SHAPES for pair in PAIRS]
     record = {
-        "work": f"{PROMPTS} prompts x {GROUP} rollouts x at most {CAP} tokens",
+        "work": "prompts x rollouts of each x most tokens of a response, as each line says",
         "machine": machine(),
         "versions": {p: metadata.version(p) for p in ("torch", "transformers", "trl")},
         "comparisons": comparisons,
@@ -137,12 +147,15 @@ def main() -> None:
 
 def table(record: dict[str, Any]) -> str:
     """The README's rows, from the JSON."""
-    lines = ["| ours | against | TRL | ours | ours, all metrics | TRL / ours, median [min, max] |", "| --- " * 6 + "|"]
+    lines = [
+        "| work | ours | against | TRL | ours | ours, all metrics | TRL / ours, median [min, max] |",
+        "| --- " * 7 + "|",
+    ]
     for row in record["comparisons"]:
         seconds, ratio = row["seconds_a_step"], row["trl_over_ours"]
         cells = [f"{seconds[name]:.2f}" for name in ("trl", "ours", "ours, all metrics")]
         spread = f"{ratio['median']:.2f} [{ratio['min']:.2f}, {ratio['max']:.2f}]"
-        lines.append(f"| `{row['objective']}` | {row['against']} | {' | '.join(cells)} | {spread} |")
+        lines.append(f"| {row['shape']} | `{row['objective']}` | {row['against']} | {' | '.join(cells)} | {spread} |")
     return "\n".join(lines) + "\n"
 
 
