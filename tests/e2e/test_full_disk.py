@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shlex
 import shutil
@@ -79,7 +80,8 @@ def test_a_limit_on_the_size_of_files(what, room, whole, tmp_path):
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
     line = stopped(process)
     assert line.startswith(f"stopped: {run / what}")
-    assert line.endswith(f"the file is too large; make room; go on with: python run.py resume={run}")
+    assert re.search(r": the file is too large; make room; go on from step-\d with: python run.py resume=", line)
+    assert line.endswith(f"resume={run}")
     assert json.loads((run / "status.json").read_text())["status"] == "failed"
     goes_on(run, whole)
 
@@ -118,7 +120,8 @@ def test_a_file_system_without_room(leave, whole, tmp_path):
     finally:
         os.close(held)
     assert line.startswith(f"stopped: {disk}/run/")
-    assert line.endswith(f": the disk is full; make room; go on with: python run.py resume={disk}/run")
+    assert re.search(r": the disk is full; make room; go on from step-\d with: python run.py resume=", line)
+    assert line.endswith(f"resume={disk}/run")
     if leave:
         assert "/checkpoints/step-" in line
     goes_on(run, whole)

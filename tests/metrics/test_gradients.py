@@ -74,3 +74,10 @@ def test_sketch_leaves_the_update_gradient_in_place(parameters):
 
 def test_one_group_has_no_variance():
     assert variance_statistics([3.0], 3.0) == {}
+
+
+def test_one_group_with_a_gradient_leaves_no_signal(parameters):
+    """Its square and a variance over groups then cancel, all but their rounding, which differs from run to run."""
+    gradients = torch.zeros(GROUPS, SIZE, dtype=torch.float64)
+    gradients[2] = torch.randn(SIZE, dtype=torch.float64)
+    assert feed(ExactGroupGradients, parameters, gradients)["gradient/snr"] == 0

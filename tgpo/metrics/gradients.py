@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor
 from tgpo.distributed import rank, summed
 
 TINY = 1e-30
+ROUNDING = 1e-9
 
 
 def variance_statistics(group_squares: Sequence[float], mean_square: float) -> dict[str, float]:
@@ -31,6 +32,8 @@ def variance_statistics(group_squares: Sequence[float], mean_square: float) -> d
         return {}
     variance = max(sum(group_squares) - n * mean_square, 0.0) / (n - 1)
     signal = mean_square - variance / n
+    if abs(signal) < ROUNDING * mean_square:  # where one group alone has a gradient, the two are equal
+        signal = 0.0
     return {
         "gradient/variance": variance,
         "gradient/snr": signal / max(variance / n, TINY),
