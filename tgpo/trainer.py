@@ -17,7 +17,7 @@ from tgpo.functional.batching import dealt
 from tgpo.functional.reduce import reduce, token_weights
 from tgpo.functional.schedule import learning_rate
 from tgpo.metrics.divergence import divergence_metrics, topk_overlap
-from tgpo.metrics.gradients import ExactGroupGradients, GroupGradients, SketchedGroupGradients
+from tgpo.metrics.gradients import ExactGroupGradients, GroupGradients, SketchedGroupGradients, add_up
 from tgpo.metrics.lengths import length_metrics, reward_metrics
 from tgpo.objectives.base import Objective
 from tgpo.options import MetricsOptions, TrainOptions
@@ -197,9 +197,10 @@ class Trainer:
             return torch.autograd.grad(loss, self.parameters, allow_unused=True), values
 
         for gradients, values in self.passes.map(differentiated, parts):
-            for parameter, gradient in zip(self.parameters, gradients, strict=True):
-                if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            total = [parameter.grad for parameter in self.parameters]
+            add_up(total, {i: gradient for i, gradient in enumerate(gradients) if gradient is not None})
+            for parameter, gradient in zip(self.parameters, total, strict=True):
+                parameter.grad = gradient
             yield values
 
     def _loss(self, update: Update, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

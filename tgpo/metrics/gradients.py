@@ -12,12 +12,13 @@ Source: McCandlish et al. 2018, arXiv 1812.06162, appendix A.1, whose two batch 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
 
 from tgpo.distributed import rank, summed
 
@@ -58,13 +59,10 @@ class ExactGroupGradients:
         self.squares: list[float] = []
 
     def close_group(self) -> None:
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        self.squares.append(square_norm(gradients))
-        for i, parameter in enumerate(self.parameters):
-            if parameter.grad is None:
-                continue
-            total = self.total[i]
-            self.total[i] = parameter.grad if total is None else total.add_(parameter.grad)
+        found = {i: p.grad for i, p in enumerate(self.parameters) if p.grad is not None}
+        self.squares.append(square_norm([*found.values()]))
+        add_up(self.total, found)
+        for parameter in self.parameters:
             parameter.grad = None
 
     def finish(self) -> dict[str, float]:
@@ -112,11 +110,19 @@ class SketchedGroupGradients:
 
 
 def square_norm(gradients: Sequence[Tensor]) -> float:
-    """`sum_i |g_i|^2` in float64, over the parts of all processes where the gradients are sharded."""
-    if not gradients:
-        return 0.0
-    norms = [torch.linalg.vector_norm(local(gradient), dtype=torch.float64) for gradient in gradients]
-    return float(summed(torch.stack(norms).square().sum().cpu()))
+    """`sum_i |g_i|^2`, over the parts of all processes where the gradients are sharded."""
+    # one call for all tensors: a step measures every group, beside passes that want Python's lock
+    return float(summed(get_total_norm([local(gradient) for gradient in gradients]).double().square().cpu()))
+
+
+def add_up(total: list[Tensor | None], gradients: Mapping[int, Tensor]) -> None:
+    """`total[i] += gradients[i]`, in one call where there is a sum already."""
+    sums = {i: found for i in gradients if (found := total[i]) is not None}
+    if sums:
+        terms = [gradients[i] for i in sums]
+        torch._foreach_add_([*sums.values()], terms)  # pyright: ignore[reportPrivateImportUsage]
+    for i in gradients.keys() - sums.keys():
+        total[i] = gradients[i]
 
 
 def local(gradient: Tensor) -> Tensor:
