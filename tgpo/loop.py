@@ -23,7 +23,7 @@ from tgpo.profile import Seconds, profiled, timed
 from tgpo.rollout.base import RolloutEngine
 from tgpo.rundir import RunDirectory
 from tgpo.seeds import derived_seed
-from tgpo.trainer import Trainer
+from tgpo.trainer import Record, Trainer
 
 
 class RunInterruptedError(Exception):
@@ -48,81 +48,99 @@ class Parts:
 
 def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt, writer: Writer) -> Iterator[int]:
     """Yields each step once it is on disk. Every step's files are written before the next begins."""
-    options = parts.request.options
-    steps, bad, saved = options.train.steps, parts.bad, parts.done
+    options, course = parts.request.options, Course(parts, files, writer)
+    steps, profile = options.train.steps, files.path / "profile"
 
-    def assess(step: int) -> None:
-        try:
-            record = evaluation_record(parts, step)
-        except StoppedError:
-            save(step)
-            raise
-        writer.write(record)
-
-    def save(step: int) -> None:
-        nonlocal saved
-        if step == saved > 0:  # a checkpoint is never written over: a kill would then leave one fewer
-            return
-        trainer = parts.trainer
-        parts_of_it = trainer.policy, parts.tokenizer, trainer.optimizer, trainer.objective
-        with writing(files.checkpoints / f"step-{step}"):
-            checkpoint.save(files.checkpoints, step, *parts_of_it, base=options.student.path, bad_steps=bad)
-        if distributed.is_main():
-            checkpoint.prune(files.checkpoints, options.train.keep_checkpoints)
-        saved = step
-
-    def stop_if_asked() -> None:
-        if any(distributed.gather(interrupt.requested)):
-            raise RunInterruptedError
-
-    def due(step: int) -> bool:
-        return step % options.eval.every == 0 or step == steps
+    def asked_to_stop() -> bool:
+        return any(distributed.gather(interrupt.requested))
 
     with ExitStack() as opened:
-        samples, view = (
-            opened.enter_context(open_samples(files.path)),
-            opened.enter_context(open_view(steps, parts.done)),
-        )
+        samples = opened.enter_context(open_samples(files.path))
+        view = opened.enter_context(open_view(steps, parts.done))
         greet(view, parts, files.path)
-        stop_if_asked()  # while the models were loaded: nothing would be lost
-        if parts.done == 0 or (due(parts.done) and not distributed.once(lambda: files.evaluated(parts.done))):
-            assess(parts.done)
-        stop_if_asked()
-        profile = files.path / "profile" if options.train.profile and distributed.is_main() else None
-        profile_step = opened.enter_context(profiled(profile))
+        if asked_to_stop():  # while the models were loaded: nothing would be lost
+            raise RunInterruptedError
+        course.assess_before_the_first()
+        if asked_to_stop():
+            raise RunInterruptedError
+        profiling = options.train.profile and distributed.is_main()
+        told = opened.enter_context(profiled(profile if profiling else None))
         for step in range(parts.done + 1, steps + 1):
-            try:
-                record, collected = parts.trainer.step(step)
-            except (StoppedError, RequestError):
-                save(step - 1)  # the policy is still that of the step before
-                raise
+            record, collected = course.step(step)
             spent = Seconds()
             with timed(spent, "logging"):
                 writer.write({"kind": "train", **record})
                 if step == 1 or step % options.metrics.rollout_samples_every == 0:
                     for sample in sampled(step, collected, options.metrics.rollout_samples):
                         samples.write(sample)
-            if due(step):
+            if course.due(step):
                 with timed(spent, "evaluation"):
-                    assess(step)
+                    course.assess(step)
             with timed(spent, "logging"):
                 view.show(step, writer.latest)
-            bad = bad + 1 if record["train/skipped_updates"] == record["train/updates"] else 0
-            unstable = bad > options.train.max_bad_steps
             # read once, and of all processes: a signal from here on waits for the next checkpoint
-            interrupted = any(distributed.gather(interrupt.requested))
-            last = step == steps or unstable or interrupted
-            if step % options.train.checkpoint_every == 0 or last:
+            interrupted = asked_to_stop()
+            if step % options.train.checkpoint_every == 0 or step == steps or course.unstable or interrupted:
                 with timed(spent, "checkpointing"):
-                    save(step)
+                    course.save(step)
             yield step
-            profile_step(record, spent)
-            if unstable:
+            told(record, spent)
+            if course.unstable:
                 raise RunUnstableError(
-                    f"{bad} steps in a row had a loss or gradient that is not finite; lower train.lr"
+                    f"{course.bad} steps in a row had a loss or gradient that is not finite; lower train.lr"
                 )
             if interrupted and step < steps:
                 raise RunInterruptedError
+
+
+class Course:
+    """How far a run is: its steps, its checkpoints and its evaluations."""
+
+    def __init__(self, parts: Parts, files: RunDirectory, writer: Writer) -> None:
+        self.parts, self.files, self.writer = parts, files, writer
+        self.options = parts.request.options
+        self.bad, self.saved = parts.bad, parts.done
+
+    @property
+    def unstable(self) -> bool:
+        return self.bad > self.options.train.max_bad_steps
+
+    def step(self, step: int) -> tuple[Record, Collected]:
+        try:
+            record, collected = self.parts.trainer.step(step)
+        except (StoppedError, RequestError):
+            self.save(step - 1)  # the policy is still that of the step before
+            raise
+        self.bad = self.bad + 1 if record["train/skipped_updates"] == record["train/updates"] else 0
+        return record, collected
+
+    def due(self, step: int) -> bool:
+        return step % self.options.eval.every == 0 or step == self.options.train.steps
+
+    def assess(self, step: int) -> None:
+        try:
+            record = evaluation_record(self.parts, step)
+        except StoppedError:
+            self.save(step)
+            raise
+        self.writer.write(record)
+
+    def assess_before_the_first(self) -> None:
+        """The untrained student; or of a resumed run the step it stands at, where that was cut off."""
+        done = self.parts.done
+        if done == 0 or (self.due(done) and not distributed.once(lambda: self.files.evaluated(done))):
+            self.assess(done)
+
+    def save(self, step: int) -> None:
+        if step == self.saved > 0:  # a checkpoint is never written over: a kill would then leave one fewer
+            return
+        trainer, folder = self.parts.trainer, self.files.checkpoints
+        held = trainer.policy, self.parts.tokenizer, trainer.optimizer, trainer.objective
+        with writing(folder / f"step-{step}"):
+            checkpoint.save(folder, step, *held, base=self.options.student.path, bad_steps=self.bad)
+        if distributed.is_main():
+            checkpoint.prune(folder, self.options.train.keep_checkpoints)
+        self.saved = step
 
 
 def evaluation_record(parts: Parts, step: int) -> dict[str, Any]:
