@@ -108,7 +108,8 @@ def further(run: RunFiles) -> dict[str, float]:
         "tokens the teacher scored": generated if asks_teacher else 0.0,
         "tokens the teacher wrote": written(run),
         "gradient signal to noise": float(run.train["gradient/snr"].median()),
-        "seconds of steps": float(run.train["time/step"].sum()),
+        # of the median step: a machine that was busy or stopped for a while is not the objective's doing
+        "seconds of steps": float(run.train["time/step"].median() * len(run.train)),
         "seconds": float(run.status["timings"]["seconds"]),
     }
 
