@@ -23,6 +23,7 @@ from benchmarks.objective_cost import save_model
 from benchmarks.record import machine, write_results
 from tgpo.compose import request_from
 from tgpo.engine import Collected
+from tgpo.functional.batching import by_token_budget
 from tgpo.run import build
 from tgpo.trainer import Trainer
 
@@ -68,6 +69,13 @@ def arithmetic(trainer: Trainer, collected: Collected) -> float:
     return (2 + 2 + 6) * weights * float(length_B.sum()) + (1 + 1 + 3) * attention
 
 
+def padding(trainer: Trainer, collected: Collected) -> float:
+    """The share of an update's tokens that are padding."""
+    length_B = collected.batch.tokens.length_B
+    parts = by_token_budget(length_B, trainer.options.max_tokens_per_micro_batch)
+    return 1 - float(length_B.sum()) / sum(float(length_B[rows].max()) * len(rows) for rows in parts)
+
+
 def peak() -> float:
     """Operations a second of one large matrix product."""
     left, right = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
@@ -81,6 +89,7 @@ def peak() -> float:
 def measure() -> list[dict[str, Any]]:
     rates: dict[str, list[float]] = {name: [] for name in SHAPES}
     seconds: dict[str, list[float]] = {name: [] for name in SHAPES}
+    padded: dict[str, list[float]] = {name: [] for name in SHAPES}
     peaks = []
     with tempfile.TemporaryDirectory() as folder:
         trainers = {name: trainer_for(Path(folder) / str(i), shape) for i, (name, shape) in enumerate(SHAPES.items())}
@@ -91,12 +100,14 @@ def measure() -> list[dict[str, Any]]:
                 _, collected = trainer.step(k)
                 seconds[name].append(time.perf_counter() - started)
                 rates[name].append(arithmetic(trainer, collected) / seconds[name][-1])
+                padded[name].append(padding(trainer, collected))
     return [
         {
             "shape": name,
             **SHAPES[name],
             "seconds_a_step": statistics.median(seconds[name][WARM_UP:]),
             "operations_a_second": statistics.median(rates[name][WARM_UP:]),
+            "padding": statistics.median(padded[name][WARM_UP:]),
             "share_of_peak": statistics.median(r / p for r, p in zip(rates[name], peaks, strict=True)),
             "time_over_proportional": statistics.median(b / r for b, r in zip(rates["base"], rates[name], strict=True)),
         }
@@ -119,12 +130,13 @@ def main() -> None:
 def table(record: dict[str, Any]) -> str:
     """The README's rows, from the JSON."""
     lines = [
-        "| | seconds a step | GFLOP a second | of the matrix product's | time / proportional to base |",
-        "| --- " * 5 + "|",
+        "| | seconds a step | GFLOP a second | of the matrix product's | time / proportional to base | padding |",
+        "| --- " * 6 + "|",
     ]
     for row in record["rows"]:
         cells = [row["shape"], f"{row['seconds_a_step']:.2f}", f"{row['operations_a_second'] / 1e9:.0f}"]
-        lines.append(f"| {' | '.join(cells)} | {row['share_of_peak']:.0%} | {row['time_over_proportional']:.2f} |")
+        cells += [f"{row['share_of_peak']:.0%}", f"{row['time_over_proportional']:.2f}", f"{row['padding']:.1%}"]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

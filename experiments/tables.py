@@ -40,6 +40,7 @@ class Experiment:
         first: the `conf/experiment` that has to be run before.
         only: the rows to keep, of all sweeps; those of the first by default.
         numbers: what the table has beside the final accuracy.
+        order: a number of the run whose mean comes before the value of `across` in its name, and orders it.
         unit: of `across`, on the figure.
         log: whether x is on a logarithmic scale.
     """
@@ -52,6 +53,7 @@ class Experiment:
     first: str | None = None
     only: tuple[str, ...] = ()
     numbers: tuple[str, ...] = QUALITY
+    order: str | None = None
     unit: str = ""
     log: bool = False
 
@@ -80,7 +82,15 @@ def label(values: Sequence[str], keys: Sequence[str]) -> str:
 def labelled(runs: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
     """With the row of the table that each run belongs to, as `arm`."""
     values = runs[list(experiment.rows)].map(str).to_numpy().tolist()  # astype(str) keeps NaN
-    return runs.assign(arm=[label(own, experiment.rows) for own in values])
+    runs = runs.assign(arm=[label(own, experiment.rows) for own in values])
+    if experiment.across and experiment.order:
+        number = runs.groupby(experiment.across)[experiment.order].transform("mean")
+        named = [
+            f"{n:.1f} {str(value).removeprefix('tiny-')}"
+            for n, value in zip(number, runs[experiment.across], strict=True)
+        ]
+        runs = runs.assign(**{experiment.across: named}).sort_values(experiment.across, kind="stable")
+    return runs
 
 
 def tables(runs: pd.DataFrame, experiment: Experiment) -> str:
@@ -164,7 +174,7 @@ def figure(runs: pd.DataFrame, experiment: Experiment) -> str:
     for (arm, x), group in runs.groupby(["arm", "x"], sort=False):
         accuracy = group["final accuracy"].dropna()
         low = high = accuracy.mean()
-        if len(accuracy) > 1 and accuracy.max() > accuracy.min():
+        if len(accuracy) > FEW and accuracy.max() > accuracy.min():
             low, high = mean_interval(accuracy.to_numpy(float))
         rows.append({"arm": arm, "x": x, "base": group["base accuracy"].mean(), "mean": accuracy.mean(),
                      "low": max(low, 0.0), "high": min(high, 1.0)})  # fmt: skip
@@ -179,7 +189,8 @@ def panels(means: pd.DataFrame, experiment: Experiment) -> alt.FacetChart:
         scale = alt.Scale(type="log" if experiment.log else "linear", nice=False, padding=8)
         x = alt.X("x:Q", title=title, scale=scale, axis=axis)
     else:
-        x = alt.X("x:N", title=title, sort=list(means["x"].unique()), axis=alt.Axis(labelAngle=-35))
+        order = values if experiment.order else list(means["x"].unique())
+        x = alt.X("x:N", title=title, sort=order, axis=alt.Axis(labelAngle=-35))
     y = alt.Y("mean:Q", title="final accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5))
     base = alt.Chart(means).encode(x=x)
     layers = alt.layer(
