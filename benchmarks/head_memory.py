@@ -155,9 +155,9 @@ def memory(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def rows() -> list[dict[str, Any]]:
+def rows(objectives: list[str]) -> list[dict[str, Any]]:
     found = []
-    for name in ["grpo", *BARS]:
+    for name in objectives:
         for side in SIDES:
             if side == "trl" and name not in ("grpo", "rkl", "fkl", "gkd"):
                 continue
@@ -188,6 +188,7 @@ def table(record: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.head_memory", description=__doc__)
     parser.add_argument("--measure", nargs=2, metavar=("SIDE", "OBJECTIVE"), help="one line alone, as JSON")
+    parser.add_argument("objectives", nargs="*", help=f"of {', '.join(['grpo', *BARS])}: all by default")
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure)))
@@ -196,7 +197,7 @@ def main() -> None:
         "work": f"head {VOCABULARY} x {WIDTH}, one response of {LENGTH} tokens, float32",
         "machine": machine(),
         "versions": {p: metadata.version(p) for p in ("torch", "transformers", "trl")},
-        "rows": rows(),
+        "rows": rows(arguments.objectives or ["grpo", *BARS]),
     }
     write_results("head_memory", record, table(record))
 
