@@ -33,6 +33,7 @@ from tgpo.policy import Policy
 from tgpo.types import Need, ScoredBatch, TeacherSignal, TokenBatch
 
 VOCABULARY, LENGTH, WIDTH = 151_936, 4_096, 896
+CHECKED = 512  # tokens of the response on which gradients are compared
 BARS = {"tgpo": 0.6, "rkl": 0.6, "kdrl": 0.6, "sft": 0.6, "luffy": 0.6, "fkl": 1.2, "gkd": 1.2}  # GB
 SIDES = ["ours", "whole", "trl"]
 MAX_LOGITS = 2**24  # train.max_logits of conf/train
@@ -89,7 +90,7 @@ def our_loss(objective: Objective, model: Given, batch: ScoredBatch, max_logits:
     policy = Policy(model, model.head.out_features, max_logits)  # pyright: ignore[reportArgumentType]
     credit = objective.credit(batch, 1)
     if credit.advantage_BT is not None:  # a group of one has none
-        credit = replace(credit, advantage_BT=torch.linspace(-1, 1, LENGTH)[None])
+        credit = replace(credit, advantage_BT=torch.linspace(-1, 1, batch.mask_BT.shape[1])[None])
     student = policy(batch.tokens, batch.teacher, 0, objective.divergence)
     weights_BT = token_weights(credit.mask_BT, objective.reduction, batch.max_response_length)
     return reduce(objective.loss(student, batch, credit).loss_BT, weights_BT)
@@ -103,7 +104,8 @@ def trl_loss(name: str, model: Given, batch: ScoredBatch) -> Tensor | None:
         from trl.trainer.distillation_trainer import _chunked_divergence_loss
 
         teacher_BTH = torch.randn_like(hidden_BTH)
-        teacher_head = torch.randn_like(model.head.weight) if batch.teacher is None else batch.teacher.head.weight  # pyright: ignore
+        theirs = batch.teacher.head if batch.teacher is not None else None  # ours may not need it
+        teacher_head = theirs.weight if isinstance(theirs, nn.Linear) else torch.randn_like(model.head.weight)
         return _chunked_divergence_loss(hidden_BTH, teacher_BTH, model.head.weight, teacher_head, mask_BT, beta)[0]
     if name == "grpo":
         from trl.trainer.utils import selective_log_softmax
@@ -127,13 +129,19 @@ def measure(side: str, name: str) -> dict[str, float]:
     seconds = time.perf_counter() - started
     found = {"peak_bytes": memory("VmHWM") - held - bytes_of(model.head.weight), "seconds": seconds}
     if side == "ours":
-        ours = [p.grad for p in model.parameters()]
-        model.zero_grad()
-        our_loss(objective, model, batch, limit("whole")).backward()
-        found["gradient_difference"] = max(
-            float((a - p.grad).norm() / p.grad.norm()) for a, p in zip(ours, model.parameters(), strict=True)
-        )
+        found["gradient_difference"] = gradient_difference(objective)
     return found
+
+
+def gradient_difference(objective: Objective) -> float:
+    """The largest relative distance of a gradient from that of all logits at once, on a response that leaves room."""
+    model, batch = Given(CHECKED, WIDTH, VOCABULARY), batch_for(objective, CHECKED, WIDTH, VOCABULARY)
+    gradients = []
+    for side in ("ours", "whole"):
+        our_loss(objective, model, batch, limit(side)).backward()
+        gradients.append([p.grad for p in model.parameters()])
+        model.zero_grad()
+    return max(float((a - b).norm() / b.norm()) for a, b in zip(*gradients, strict=True))
 
 
 def limit(side: str) -> int:
