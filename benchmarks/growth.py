@@ -12,7 +12,6 @@ import argparse
 import statistics
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from transformers.utils import logging
 
 from benchmarks.objective_cost import save_model
-from benchmarks.record import machine, write_results
+from benchmarks.record import setting, write_results
 from tgpo.compose import request_from
 from tgpo.engine import Collected
 from tgpo.functional.batching import by_token_budget
@@ -119,9 +118,11 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__).parse_args()
     logging.disable_progress_bar()
     record = {
-        "work": f"base: {BASE['prompts']} prompts x {GROUP} responses x {BASE['length']} tokens, width {BASE['width']}",
-        "machine": machine(),
-        "versions": {p: metadata.version(p) for p in ("torch", "transformers")},
+        **setting(
+            f"base: {BASE['prompts']} prompts x {GROUP} responses x {BASE['length']} tokens, width {BASE['width']}",
+            "torch",
+            "transformers",
+        ),
         "rows": measure(),
     }
     write_results("growth", record, table(record))

@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.record import machine, write_results
+from benchmarks.record import setting, write_results
 from tgpo.compose import request_from
 from tgpo.functional.reduce import reduce, token_weights
 from tgpo.objectives.base import Objective
@@ -202,9 +201,9 @@ def main() -> None:
         print(json.dumps(measure(*arguments.measure)))
         return
     record = {
-        "work": f"head {VOCABULARY} x {WIDTH}, one response of {LENGTH} tokens, float32",
-        "machine": machine(),
-        "versions": {p: metadata.version(p) for p in ("torch", "transformers", "trl")},
+        **setting(
+            f"head {VOCABULARY} x {WIDTH}, one response of {LENGTH} tokens, float32", "torch", "transformers", "trl"
+        ),
         "rows": rows(arguments.objectives or ["grpo", *BARS]),
     }
     write_results("head_memory", record, table(record))

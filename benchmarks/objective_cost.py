@@ -12,7 +12,6 @@ import argparse
 import statistics
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from transformers.utils import logging
 
-from benchmarks.record import machine, write_results
+from benchmarks.record import setting, spread, told, write_results
 from tgpo.compose import request_from
 from tgpo.models import load_tokenizer
 from tgpo.run import build
@@ -113,7 +112,7 @@ def row(
         "objective": name,
         "seconds_a_step": statistics.median(steps[WARM_UP:]),
         "teacher_forward": statistics.median(forwards[WARM_UP:]) if asks else 0.0,
-        "rest_over_grpo": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+        "rest_over_grpo": spread(ratios),
     }
 
 
@@ -125,10 +124,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows += measure(shape, Path(folder))
     record = {
-        "work": f"{PROMPTS} prompts x {GROUP} responses x {CAP} tokens, {COUNTED} rounds after {WARM_UP} of warm-up",
+        **setting(
+            f"{PROMPTS} prompts x {GROUP} responses x {CAP} tokens, {COUNTED} rounds after {WARM_UP} of warm-up",
+            "torch",
+            "transformers",
+        ),
         "shapes": {name: {"hidden": h, "vocabulary": v} for name, (h, v) in SHAPES.items()},
-        "machine": machine(),
-        "versions": {p: metadata.version(p) for p in ("torch", "transformers")},
         "rows": rows,
     }
     write_results("objective_cost", record, table(record))
@@ -142,9 +143,8 @@ def table(record: dict[str, Any]) -> str:
     ]
     for row in record["rows"]:
         ratio = row["rest_over_grpo"]
-        spread = f"{ratio['median']:.2f} [{ratio['min']:.2f}, {ratio['max']:.2f}]"
         seconds = f"{row['seconds_a_step']:.2f} | {row['teacher_forward']:.2f}"
-        lines.append(f"| `{row['objective']}` | {row['vocabulary']} | {seconds} | {spread} |")
+        lines.append(f"| `{row['objective']}` | {row['vocabulary']} | {seconds} | {told(ratio)} |")
     return "\n".join(lines) + "\n"
 
 

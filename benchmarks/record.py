@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,20 @@ from tgpo.provenance import processor
 from tgpo.report.markdown import fill
 
 HERE = Path(__file__).parent
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def told(found: Mapping[str, float]) -> str:
+    """Of a `spread`."""
+    return f"{found['median']:.2f} [{found['min']:.2f}, {found['max']:.2f}]"
+
+
+def setting(work: str, *packages: str) -> dict[str, Any]:
+    """What was done, where, and with which versions."""
+    return {"work": work, "machine": machine(), "versions": {p: metadata.version(p) for p in packages}}
 
 
 def machine() -> dict[str, Any]:

@@ -11,7 +11,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 from transformers.utils import logging
 
 from benchmarks.objective_cost import save_model
-from benchmarks.record import machine, write_results
+from benchmarks.record import setting, spread, told, write_results
 from tgpo.compose import request_from
 from tgpo.models import eos_ids, load_model, load_tokenizer
 from tgpo.rollout.base import Sampling, encode_prompts
@@ -76,7 +75,7 @@ def measure(case: str, path: str, prompts: int, cap: int) -> dict[str, Any]:
     return {
         "case": case,
         "tokens_a_second": {name: statistics.median(values) for name, values in rates.items()},
-        "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+        "ratio": spread(ratios),
         "length": {"mean": statistics.mean(lengths), "longest": max(lengths)},
     }
 
@@ -88,9 +87,11 @@ def main() -> None:
         save_model(Path(folder), 128, 101, seed=0)
         rows = [measure(case, path or folder, prompts, cap) for case, (path, prompts, cap) in CASES.items()]
     record = {
-        "work": f"prompts x responses of each x most tokens; {COUNTED} rounds after {WARM_UP} of warm-up",
-        "machine": machine(),
-        "versions": {p: metadata.version(p) for p in ("torch", "transformers")},
+        **setting(
+            f"prompts x responses of each x most tokens; {COUNTED} rounds after {WARM_UP} of warm-up",
+            "torch",
+            "transformers",
+        ),
         "rows": rows,
     }
     write_results("rollout", record, table(record))
@@ -104,9 +105,8 @@ def table(record: dict[str, Any]) -> str:
     ]
     for row in record["rows"]:
         rates, ratio, length = row["tokens_a_second"], row["ratio"], row["length"]
-        spread = f"{ratio['median']:.2f} [{ratio['min']:.2f}, {ratio['max']:.2f}]"
         cells = [row["case"], f"{length['mean']:.0f}, {length['longest']}", f"{rates['ours']:,.0f}"]
-        lines.append("| " + " | ".join([*cells, f"{rates['generate']:,.0f}", spread]) + " |")
+        lines.append("| " + " | ".join([*cells, f"{rates['generate']:,.0f}", told(ratio)]) + " |")
     return "\n".join(lines) + "\n"
 
 

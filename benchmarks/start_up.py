@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import machine, write_results
+from benchmarks.record import machine, spread, told, write_results
 
 CHECKED = "from tgpo.compose import request_from as of; from tgpo.preflight import preflight; preflight(of([]))"
 ROOT = Path(__file__).parents[1]
@@ -77,7 +77,7 @@ def row(name: str, taken: dict[str, list[float]]) -> dict[str, Any]:
         "seconds": statistics.median(taken[name]),
         "fastest": min(taken[name]),
         "promised": LIMITS.get(name),
-        "over_import_torch": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+        "over_import_torch": spread(ratios),
     }
 
 
@@ -86,9 +86,8 @@ def table(record: dict[str, Any]) -> str:
     lines = ["| | seconds, median | fastest | promised | / `import torch`, median [min, max] |", "| --- " * 5 + "|"]
     for row in record["rows"]:
         ratio, promised = row["over_import_torch"], row["promised"]
-        spread = f"{ratio['median']:.2f} [{ratio['min']:.2f}, {ratio['max']:.2f}]"
         limit = f"under {promised:.0f}" if promised else ""
-        lines.append(f"| {row['what']} | {row['seconds']:.2f} | {row['fastest']:.2f} | {limit} | {spread} |")
+        lines.append(f"| {row['what']} | {row['seconds']:.2f} | {row['fastest']:.2f} | {limit} | {told(ratio)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -18,7 +18,7 @@ import datasets
 from transformers import TrainerCallback
 from trl import DistillationConfig, DistillationTrainer, GRPOConfig, GRPOTrainer
 
-from benchmarks.record import machine, write_results
+from benchmarks.record import setting, spread, told, write_results
 from tgpo.compose import request_from
 from tgpo.models import load_model, load_tokenizer
 from tgpo.run import build
@@ -127,7 +127,7 @@ def compare(shape: str, objective: str, kind: str, options: dict[str, Any], teac
         "objective": objective,
         "against": f"trl {metadata.version('trl')} {kind}",
         "seconds_a_step": {name: statistics.median(values) for name, values in counted.items()},
-        "trl_over_ours": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+        "trl_over_ours": spread(ratios),
         "response_tokens_a_step": statistics.mean(turns.tokens["ours"]),
         "pairs": len(ratios),
     }
@@ -137,9 +137,9 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.step_time", description=__doc__).parse_args()
     comparisons = [compare(shape, *pair) for shape in SHAPES for pair in PAIRS]
     record = {
-        "work": "prompts x rollouts of each x most tokens of a response, as each line says",
-        "machine": machine(),
-        "versions": {p: metadata.version(p) for p in ("torch", "transformers", "trl")},
+        **setting(
+            "prompts x rollouts of each x most tokens of a response, as each line says", "torch", "transformers", "trl"
+        ),
         "comparisons": comparisons,
     }
     write_results("step_time", record, table(record))
@@ -154,8 +154,9 @@ def table(record: dict[str, Any]) -> str:
     for row in record["comparisons"]:
         seconds, ratio = row["seconds_a_step"], row["trl_over_ours"]
         cells = [f"{seconds[name]:.2f}" for name in ("trl", "ours", "ours, all metrics")]
-        spread = f"{ratio['median']:.2f} [{ratio['min']:.2f}, {ratio['max']:.2f}]"
-        lines.append(f"| {row['shape']} | `{row['objective']}` | {row['against']} | {' | '.join(cells)} | {spread} |")
+        lines.append(
+            f"| {row['shape']} | `{row['objective']}` | {row['against']} | {' | '.join(cells)} | {told(ratio)} |"
+        )
     return "\n".join(lines) + "\n"
 
 

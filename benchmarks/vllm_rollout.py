@@ -19,7 +19,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from benchmarks.record import machine, write_results
+from benchmarks.record import machine, spread, told, write_results
 from tgpo.compose import request_from
 from tgpo.models import load_tokenizer
 from tgpo.rollout.base import Sampling, encode_prompts
@@ -56,7 +56,7 @@ def tokens_a_second(rollout: Any, problems: Sequence[Problem]) -> dict[str, Any]
     return {
         "ours": statistics.median(ours[WARM_UP:]),
         "bare": statistics.median(bare[WARM_UP:]),
-        "ours_over_bare": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+        "ours_over_bare": spread(ratios),
     }
 
 
@@ -113,10 +113,9 @@ def table(record: dict[str, Any]) -> str:
     """The README's rows, from the JSON."""
     rates, sync = record["tokens_a_second"], record["sync"]
     ratio = rates["ours_over_bare"]
-    spread = f"{ratio['median']:.2f} [{ratio['min']:.2f}, {ratio['max']:.2f}]"
     lines = [
         "| response tokens a second | bare `LLM.generate` | ours / bare, median [min, max] |", "| --- " * 3 + "|",
-        f"| {rates['ours']:,.0f} | {rates['bare']:,.0f} | {spread} |", "",
+        f"| {rates['ours']:,.0f} | {rates['bare']:,.0f} | {told(ratio)} |", "",
         "| sync, at | seconds | of a step | of |", "| --- " * 4 + "|",
     ]  # fmt: skip
     for size, row in sync.items():

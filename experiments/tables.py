@@ -137,21 +137,25 @@ def pivot(runs: pd.DataFrame, across: str) -> str:
 
 
 def told(values: pd.Series, name: str) -> str:
-    """`0.930 [0.917, 0.943]`: the mean and Student's t interval of 95 %, of two runs the mean alone.
-
-    None of these quantities is below 0, and fractions end at 1.
-    """
+    """`0.930 [0.917, 0.943]`: the mean and Student's t interval of 95 %, of two runs the mean alone."""
     values = values.dropna()
     if not len(values):
         return "–"
     found = {"mean": values.mean()}
-    if len(values) > FEW and values.max() > values.min():
-        low, high = mean_interval(values.to_numpy(float))
-        found |= {
-            "mean_low": max(float(low), 0.0),
-            "mean_high": min(float(high), 1.0 if is_fraction(name) else float(high)),
-        }
+    if (found_ends := ends(values, name)) is not None:
+        found |= dict(zip(("mean_low", "mean_high"), found_ends, strict=True))
     return interval(found, "mean", FORMATS[name])
+
+
+def ends(values: pd.Series, name: str) -> tuple[float, float] | None:
+    """Of Student's t interval; None for few runs, or where all are the same.
+
+    None of these quantities is below 0, and fractions end at 1.
+    """
+    if len(values) <= FEW or values.max() <= values.min():
+        return None
+    low, high = map(float, mean_interval(values.to_numpy(float)))
+    return max(low, 0.0), min(high, 1.0) if is_fraction(name) else high
 
 
 def interval(found: dict[str, Any], name: str, form: str) -> str:
@@ -173,11 +177,9 @@ def figure(runs: pd.DataFrame, experiment: Experiment) -> str:
     rows = []
     for (arm, x), group in runs.groupby(["arm", "x"], sort=False):
         accuracy = group["final accuracy"].dropna()
-        low = high = accuracy.mean()
-        if len(accuracy) > FEW and accuracy.max() > accuracy.min():
-            low, high = mean_interval(accuracy.to_numpy(float))
+        low, high = ends(accuracy, "final accuracy") or (accuracy.mean(),) * 2
         rows.append({"arm": arm, "x": x, "base": group["base accuracy"].mean(), "mean": accuracy.mean(),
-                     "low": max(low, 0.0), "high": min(high, 1.0)})  # fmt: skip
+                     "low": low, "high": high})  # fmt: skip
     return to_svg(panels(pd.DataFrame(rows), experiment))
 
 

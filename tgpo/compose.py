@@ -86,9 +86,10 @@ def explain(error: Exception, name: str = "config") -> str:
         group, _, choice = found[1].rpartition("/")
         return f"{group}={choice}: no such choice{did_you_mean(choice, choices(group))}"
     if found := re.search(r"Could not override '([^']+)'", text):
-        if found[1] in known_names(name):
+        names = known_names(name)
+        if found[1] in names:
             return f"'{found[1]}' takes no mapping; give its options one by one, or the name of a choice"
-        return f"'{found[1]}' is not an option{did_you_mean(found[1], known_names(name))}"
+        return f"'{found[1]}' is not an option{did_you_mean(found[1], names)}"
     return " ".join(text.split())
 
 

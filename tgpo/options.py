@@ -140,6 +140,13 @@ class TrainOptions(Options):
     threads: int | None = Field(ge=1, le=MOST_THREADS)
     profile: bool = False  # runs of before there was such an option are resumed too
 
+    def passes(self, on_cpu: bool, processes: int, threads: int) -> int:
+        """How many at a time. A GPU is kept busy by one, the processes of a sharded model take theirs together, and
+        checkpointing changes the model while a pass runs; elsewhere `passes_at_once`, or one a thread."""
+        if not on_cpu or processes > 1 or self.gradient_checkpointing:
+            return 1
+        return self.passes_at_once or self.threads or threads
+
 
 class EvalOptions(Options):
     every: int = Field(ge=1)

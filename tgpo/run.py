@@ -148,11 +148,7 @@ def prepare(options: RunOptions) -> torch.device:
 
 
 def passes_for(device: torch.device, train: TrainOptions) -> Passes:
-    """A GPU is kept busy by one pass, the processes of a sharded model take theirs together, and checkpointing changes
-    the model while a pass runs; elsewhere `train.passes_at_once`, or one for each thread."""
-    if device.type != "cpu" or distributed.size() > 1 or train.gradient_checkpointing:
-        return Passes()
-    return Passes(train.passes_at_once or torch.get_num_threads())
+    return Passes(train.passes(device.type == "cpu", distributed.size(), torch.get_num_threads()))
 
 
 class Student(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -105,7 +105,8 @@ class Trainer:
         """Of the first update on rollout batch k, before clipping, as one vector. Nothing is trained."""
         _, updates = self._updates(k, self.engine.collect(k, self.objective, 0), 0)
         for unit in self._micro_batches(updates[0], by_group=False):
-            deque(self._backward(updates[0], unit), maxlen=0)
+            for _ in self._backward(updates[0], unit):
+                pass
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         self.optimizer.zero_grad(set_to_none=True)
         return torch.cat([part.flatten() for part in parts])
@@ -138,12 +139,12 @@ class Trainer:
         meter, seconds = self._meter(k, number), update.collected.seconds
         sums: defaultdict[str, float] = defaultdict(float)
         units = self._micro_batches(update, by_group=meter is not None)
-        passes = self._backward(update, [rows for unit in units for rows in unit])
-        for unit in units:
-            for _ in unit:
-                for name, value in next(passes).items():
-                    sums[name] += float(value)
-            if meter:
+        parts = [rows for unit in units for rows in unit]
+        ends_unit = [rows is unit[-1] for unit in units for rows in unit]
+        for values, last in zip(self._backward(update, parts), ends_unit, strict=True):
+            for name, value in values.items():
+                sums[name] += float(value)
+            if meter and last:
                 with timed(seconds, "gradient_variance"):
                     meter.close_group()
         variance: Numbers = {}

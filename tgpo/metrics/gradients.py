@@ -23,7 +23,7 @@ from torch.nn.utils import get_total_norm
 from tgpo.distributed import rank, summed
 
 TINY = 1e-30
-ROUNDING = 1e-9
+ROUNDING = 1e-9  # of |mean|^2: a difference of two numbers that is smaller than this share of them says nothing
 
 
 def variance_statistics(group_squares: Sequence[float], mean_square: float) -> dict[str, float]:

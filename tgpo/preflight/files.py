@@ -12,6 +12,7 @@ from tgpo.config import first_line
 from tgpo.errors import RequestError, did_you_mean
 from tgpo.models import TINY_PREFIX, cached_snapshot, resolve
 from tgpo.preflight.look import Look, Role
+from tgpo.preflight.memory import on_meta
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 LONGEST_CAUSE = 200  # characters of what transformers says of a configuration
@@ -154,19 +155,15 @@ def check_fit(look: Look, role: Role) -> str | None:
     if role not in look.configs or role not in look.shapes:
         return None
     key = f"{role}.path={options.path}"
-    import torch
-    from transformers import AutoModelForCausalLM
-
     try:
-        with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(look.configs[role], trust_remote_code=False)
+        model = on_meta(look.configs[role])
     except Exception as error:  # whatever a field that makes no sense brings about in a model's code
         raise RequestError(f"{key}: its config.json describes no model ({first_line(error)})") from error
+    described = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
     for name, shape in look.shapes[role].items():
-        described = model.state_dict().get(name)
-        if described is not None and tuple(described.shape) != shape:
+        if described.get(name, shape) != shape:
             raise RequestError(
-                f"{key}: {name} is {list(shape)} in its files and {list(described.shape)} by its configuration"
+                f"{key}: {name} is {list(shape)} in its files and {list(described[name])} by its configuration"
             )
     targets = look.options.lora.targets if role == "student" and look.options.lora.rank else "all-linear"
     names = [name for name, _ in model.named_modules()]

@@ -60,7 +60,6 @@ def plan_of(look: Look) -> Plan:
     train, rollout, metrics = options.train, options.rollout, options.metrics
     device = device_memory(look)
     on_cpu = device is not None and not device[1]
-    several = on_cpu and processes() == 1 and not train.gradient_checkpointing
     return Plan(
         rows=rollout.prompts_per_batch * rollout.group_size,
         prompt=longest_prompt(look.request, look.tokenizer),
@@ -75,7 +74,7 @@ def plan_of(look: Look) -> Plan:
         rollout=rollout.backend,
         teacher="none" if options.teacher.path is None else options.teacher.backend,
         scores_old=rollout.old_logprobs == "recompute",
-        passes=(train.passes_at_once or train.threads or os.cpu_count() or 1) if several else 1,
+        passes=train.passes(on_cpu, processes(), os.cpu_count() or 1),
     )
 
 

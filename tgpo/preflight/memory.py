@@ -61,12 +61,17 @@ def shape_of(config: Any, parameters: int | None = None) -> Shape:
 
 
 def count_on_meta(config: Any) -> int:
-    """Parameters, a tied head counted once. Nothing is allocated."""
+    """Parameters, a tied head counted once."""
+    return sum(p.numel() for p in on_meta(config).parameters())
+
+
+def on_meta(config: Any) -> Any:
+    """The model that a configuration describes, without weights: nothing is allocated."""
     import torch
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
 def permanent(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, float]:

@@ -10,15 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
-
-try:  # libyaml's reads a configuration ten times as fast, which counts over hundreds of runs
-    from yaml import CSafeLoader as SafeLoader
-except ImportError:
-    from yaml import SafeLoader
 
 from tgpo.errors import RequestError
-from tgpo.rundir import read_json
+from tgpo.rundir import read_json, read_yaml
 
 WORDS = {"kind", "gradient/variance_method"}  # of a record, all that is not a number
 LAST = 10  # steps at the end of a run that its training metrics are averaged over
@@ -75,7 +69,7 @@ def read_run(path: Path) -> RunFiles:
     check_records(path / "metrics.jsonl", records)
     return RunFiles(
         path=path,
-        config=read_config(path / "config.yaml"),
+        config=read_yaml(path / "config.yaml"),
         provenance=read_json(path / "provenance.json"),
         status=read_json(path / "status.json"),
         train=frame([r for r in records if r.get("kind") == "train"]),
@@ -86,16 +80,6 @@ def read_run(path: Path) -> RunFiles:
 
 def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(records).drop(columns="kind") if records else pd.DataFrame({"step": []})
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.load(path.read_bytes(), SafeLoader)
-    except yaml.YAMLError:
-        found = None
-    if not isinstance(found, dict):
-        raise RequestError(f"{path}: not a configuration")
-    return found
 
 
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:

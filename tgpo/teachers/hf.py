@@ -24,6 +24,7 @@ class HFTeacher:
         vocabulary: the size of the tokenizer it shares with the student; padding columns beyond it are dropped.
         max_logits: the most logits (rows x vocabulary) that exist at one time.
         max_tokens: the most tokens of one forward pass, padding included.
+        passes: what takes several of them at a time; not the one that the caller's own passes are in.
     """
 
     def __init__(
