@@ -3,7 +3,8 @@
 `rkl` with an untrained student and teacher. Arithmetic is counted from the tokens there were: 2 N for one that is
 generated or scored and 6 N for one that is trained on, N without the embedding, and twice (six times) the products of
 attention. The shapes take turns; a rate is a step's arithmetic over its seconds, the share is of the matrix product's
-own rate in float32, measured in the same rounds on as many threads.
+own rate in float32, measured in the same rounds on as many threads. The figure has a step's time against its
+arithmetic.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import altair as alt
+import pandas as pd
 import torch
 from transformers.utils import logging
 
 from benchmarks.objective_cost import save_model
-from benchmarks.record import setting, write_results
+from benchmarks.record import HERE, setting, spread, told, write_results
 from tgpo.compose import request_from
 from tgpo.engine import Collected
 from tgpo.functional.batching import by_token_budget
+from tgpo.report.figures import COLOURS, to_svg
 from tgpo.run import build
 from tgpo.trainer import Trainer
 
@@ -35,6 +39,9 @@ SHAPES = {
     "4 × the model": BASE | {"width": 256},
 }
 WARM_UP, COUNTED = 1, 5
+PHASES = ("rollout", "teacher", "update")
+TICKS = [1, 2, 4, 8]
+NEAR = 0.15  # of proportional, which the figure's band shows
 SIDE = 1024  # of the square matrices whose product gives the peak
 
 
@@ -86,32 +93,38 @@ def peak() -> float:
 
 
 def measure() -> list[dict[str, Any]]:
-    rates: dict[str, list[float]] = {name: [] for name in SHAPES}
-    seconds: dict[str, list[float]] = {name: [] for name in SHAPES}
-    padded: dict[str, list[float]] = {name: [] for name in SHAPES}
-    peaks = []
+    """A shape a row; phases in seconds, `over_proportional` the time a step took over that of the base's rate."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in SHAPES}
     with tempfile.TemporaryDirectory() as folder:
         trainers = {name: trainer_for(Path(folder) / str(i), shape) for i, (name, shape) in enumerate(SHAPES.items())}
         for k in range(1, WARM_UP + COUNTED + 1):
-            peaks.append(peak())
+            rate = peak()
             for name, trainer in trainers.items():
-                started = time.perf_counter()
-                _, collected = trainer.step(k)
-                seconds[name].append(time.perf_counter() - started)
-                rates[name].append(arithmetic(trainer, collected) / seconds[name][-1])
-                padded[name].append(padding(trainer, collected))
-    return [
-        {
-            "shape": name,
-            **SHAPES[name],
-            "seconds_a_step": statistics.median(seconds[name][WARM_UP:]),
-            "operations_a_second": statistics.median(rates[name][WARM_UP:]),
-            "padding": statistics.median(padded[name][WARM_UP:]),
-            "share_of_peak": statistics.median(r / p for r, p in zip(rates[name], peaks, strict=True)),
-            "time_over_proportional": statistics.median(b / r for b, r in zip(rates["base"], rates[name], strict=True)),
-        }
-        for name in SHAPES
-    ]
+                record, collected = trainer.step(k)
+                work, seconds = arithmetic(trainer, collected), float(record["time/step"])
+                found[name].append(
+                    {
+                        "seconds": seconds,
+                        **{phase: float(record[f"time/{phase}"]) for phase in PHASES},
+                        "operations": work,
+                        "operations_a_second": work / seconds,
+                        "share_of_peak": work / seconds / rate,
+                        "padding": padding(trainer, collected),
+                    }
+                )
+    return [{"shape": name, **SHAPES[name], **summary(rounds, found["base"])} for name, rounds in found.items()]
+
+
+def summary(rounds: list[dict[str, float]], base: list[dict[str, float]]) -> dict[str, Any]:
+    """Medians over the rounds that count; ratios to the base's of the same round."""
+    counted = list(zip(rounds, base, strict=True))[WARM_UP:]
+    over = [b["operations_a_second"] / own["operations_a_second"] for own, b in counted]
+    return {
+        **{key: statistics.median(own[key] for own, _ in counted) for key in rounds[0]},
+        "over_proportional": spread(over),
+        "work_over_base": statistics.median(own["operations"] / b["operations"] for own, b in counted),
+        "time_over_base": spread([own["seconds"] / b["seconds"] for own, b in counted]),
+    }
 
 
 def main() -> None:
@@ -126,19 +139,56 @@ def main() -> None:
         "rows": measure(),
     }
     write_results("growth", record, table(record))
+    (HERE / "results" / "growth.svg").write_text(figure(record["rows"]))
 
 
 def table(record: dict[str, Any]) -> str:
     """The README's rows, from the JSON."""
     lines = [
-        "| | seconds a step | GFLOP a second | of the matrix product's | time / proportional to base | padding |",
+        "| | seconds a step | rollout, teacher, update | of the matrix product's peak | time / proportional to base, "
+        "median [min, max] | padding |",
         "| --- " * 6 + "|",
     ]
     for row in record["rows"]:
-        cells = [row["shape"], f"{row['seconds_a_step']:.2f}", f"{row['operations_a_second'] / 1e9:.0f}"]
-        cells += [f"{row['share_of_peak']:.0%}", f"{row['time_over_proportional']:.2f}", f"{row['padding']:.1%}"]
-        lines.append("| " + " | ".join(cells) + " |")
+        phases = ", ".join(f"{row[phase]:.2f}" for phase in PHASES)
+        cells = [row["shape"], f"{row['seconds']:.2f}", phases, f"{row['share_of_peak']:.0%}"]
+        lines.append("| " + " | ".join([*cells, told(row["over_proportional"]), f"{row['padding']:.1%}"]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def figure(rows: list[dict[str, Any]]) -> str:
+    """A step's time against its arithmetic, both in multiples of the base's; the band is 15 % about proportional."""
+    points = pd.DataFrame(
+        {"shape": row["shape"], "work": row["work_over_base"], **row["time_over_base"]} for row in rows
+    )
+    ends = [0.7, 1.9 * max(points["work"].max(), points["max"].max())]
+    line = pd.DataFrame({"work": ends, "time": ends, "low": [(1 - NEAR) * w for w in ends],
+                         "high": [(1 + NEAR) * w for w in ends]})  # fmt: skip
+    scale = alt.Scale(type="log", domain=ends, nice=False)
+    x = alt.X("work:Q", title="arithmetic of a step, of the base's", scale=scale, axis=alt.Axis(values=TICKS))
+    y = alt.Axis(values=TICKS)
+    proportional, measured = alt.Chart(line).encode(x=x), alt.Chart(points).encode(x=x)
+    return to_svg(
+        alt.layer(
+            proportional.mark_area(color="#8A8F98", opacity=0.2, clip=True).encode(
+                y=alt.Y("low:Q", scale=scale), y2="high:Q"
+            ),
+            proportional.mark_line(color="#8A8F98", strokeDash=[3, 3], strokeWidth=1.2).encode(y="time:Q"),
+            measured.mark_rule(color=COLOURS[0], strokeWidth=1.6).encode(y="min:Q", y2="max:Q"),
+            measured.mark_point(color=COLOURS[0], filled=True, size=60, opacity=1).encode(
+                y=alt.Y("median:Q", title="time of a step, of the base's", axis=y)
+            ),
+            *(
+                measured.transform_filter(which)
+                .mark_text(align=align, dx=dx, color="#333")
+                .encode(y="median:Q", text="shape:N")
+                for which, align, dx in (
+                    ("datum.median > datum.work", "right", -9),
+                    ("datum.median <= datum.work", "left", 9),
+                )
+            ),
+        ).properties(width=380, height=300)
+    )
 
 
 if __name__ == "__main__":
