@@ -82,6 +82,7 @@ bench: $(VENV)/.setup-bench ## speed and memory against TRL, generate and vLLM, 
 	@$(BIN)/python -m benchmarks.step_time
 	@$(BIN)/python -m benchmarks.rollout
 	@$(BIN)/python -m benchmarks.growth
+	@$(BIN)/python -m benchmarks.step_parts
 	@$(BIN)/python -m benchmarks.head_memory
 	@$(BIN)/python -m benchmarks.objective_cost
 	@$(BIN)/python -m benchmarks.start_up
