@@ -2,7 +2,8 @@
 
 Each line is a process of its own that holds a random head of 151,936 x 896, hidden states of one response of 4,096
 tokens, and what the objective asks of the teacher; then computes the loss and its gradients once. Peak is the process's
-own (VmHWM, reset before), above what it held, and without the head's gradient, which any of them must leave behind.
+own (VmHWM, reset before), above what it held, and without the head's gradient, which any of them must leave behind; a
+side that needs more than the machine has free is said to.
 Ours is `tgpo.policy.Policy` and the objective as a run builds them; "whole" is the same over all logits at once, with
 autograd alone; TRL's is the function its trainer calls. Gradients of ours and of "whole" are compared to each other.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -24,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.record import setting, write_results
+from benchmarks.record import HERE, setting, write_results
 from tgpo.compose import request_from
 from tgpo.functional.reduce import reduce, token_weights
 from tgpo.objectives.base import Objective
@@ -115,7 +117,21 @@ def trl_loss(name: str, model: Given, batch: ScoredBatch) -> Tensor | None:
 
 
 def measure(side: str, name: str) -> dict[str, float]:
-    """Bytes above what was held and seconds; ours: the gradients' largest relative distance from `whole` too."""
+    """Bytes above what was held and seconds; ours: the gradients' largest relative distance from `whole` too.
+
+    Where memory runs out, `more_than_bytes` instead.
+    """
+    available = memory("MemAvailable", Path("/proc/meminfo"))
+    resource.setrlimit(resource.RLIMIT_DATA, (available, available))  # or the kernel kills something, not always this
+    try:
+        return measured(side, name)
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        return {"more_than_bytes": available}
+
+
+def measured(side: str, name: str) -> dict[str, float]:
     torch.manual_seed(0)
     objective = request_from([f"objective={name}"]).objective
     model, batch = Given(LENGTH, WIDTH, VOCABULARY), batch_for(objective, LENGTH, WIDTH, VOCABULARY)
@@ -144,7 +160,7 @@ def gradient_difference(objective: Objective) -> float:
 
 
 def limit(side: str) -> int:
-    return MAX_LOGITS if side == "ours" else VOCABULARY * LENGTH
+    return MAX_LOGITS if side == "ours" else 2 * VOCABULARY * LENGTH  # the teacher's count as well
 
 
 def bytes_of(x: Tensor) -> int:
@@ -157,8 +173,8 @@ def reset_peak() -> int:
     return memory("VmRSS")
 
 
-def memory(field: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+def memory(field: str, file: Path = Path("/proc/self/status")) -> int:
+    line = next(line for line in file.read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 
 
@@ -175,6 +191,16 @@ def rows(objectives: list[str]) -> list[dict[str, Any]]:
     return found
 
 
+def together(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With what was measured before of other objectives, in the order of all."""
+    file = HERE / "results" / "head_memory.json"
+    before = json.loads(file.read_text())["rows"] if file.is_file() else []
+    again = {row["objective"] for row in measured}
+    order = ["grpo", *BARS]
+    return sorted([*(row for row in before if row["objective"] not in again), *measured],
+                  key=lambda row: order.index(row["objective"]))  # fmt: skip
+
+
 def table(record: dict[str, Any]) -> str:
     """The README's rows, from the JSON."""
     by_cell = {(row["objective"], row["side"]): row for row in record["rows"]}
@@ -184,18 +210,24 @@ def table(record: dict[str, Any]) -> str:
     ]
     for name in dict.fromkeys(row["objective"] for row in record["rows"]):
         cells = [by_cell.get((name, side)) for side in SIDES]
-        peaks = [f"{cell['peak_bytes'] / 1e9:.2f}" if cell else "" for cell in cells]
-        seconds = [f"{cell['seconds']:.0f}" if cell else "" for cell in cells]
+        peaks = [peak(cell) if cell else "" for cell in cells]
+        seconds = [f"{cell['seconds']:.0f}" if cell and "seconds" in cell else "" for cell in cells]
         bar = f"{BARS[name]} " if name in BARS else ""
         difference = f"{by_cell[name, 'ours']['gradient_difference']:.0e}"
         lines.append("| " + " | ".join([f"`{name}`", peaks[0], bar, *peaks[1:], *seconds, difference]) + " |")
     return "\n".join(lines) + "\n"
 
 
+def peak(cell: dict[str, Any]) -> str:
+    found = cell.get("peak_bytes")
+    return f"{found / 1e9:.2f}" if found else f"more than {cell['more_than_bytes'] / 1e9:.0f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.head_memory", description=__doc__)
     parser.add_argument("--measure", nargs=2, metavar=("SIDE", "OBJECTIVE"), help="one line alone, as JSON")
-    parser.add_argument("objectives", nargs="*", help=f"of {', '.join(['grpo', *BARS])}: all by default")
+    names = ", ".join(["grpo", *BARS])
+    parser.add_argument("objectives", nargs="*", help=f"to measure again, of {names}: all by default")
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure)))
@@ -204,7 +236,7 @@ def main() -> None:
         **setting(
             f"head {VOCABULARY} x {WIDTH}, one response of {LENGTH} tokens, float32", "torch", "transformers", "trl"
         ),
-        "rows": rows(arguments.objectives or ["grpo", *BARS]),
+        "rows": together(rows(arguments.objectives or ["grpo", *BARS])),
     }
     write_results("head_memory", record, table(record))
 

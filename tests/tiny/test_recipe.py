@@ -13,6 +13,7 @@ from tgpo.tiny.solutions import (
     reversed_digits,
     student_style,
     teacher_style,
+    unboxed,
     wrong_at_minus,
 )
 from tgpo.tiny.tokenizer import build_tokenizer
@@ -22,6 +23,7 @@ def test_styles():
     assert teacher_style("37+85-12") == r"37+85=122;122-12=110;\boxed{110}"
     assert student_style("12+34-5") == r"12+34=46*=*46-5=41*=*\boxed{41}"
     assert teacher_style("12-85+20") == r"12-85=-73;-73+20=-53;\boxed{-53}"
+    assert unboxed("12+34-5") == "12+34=46*=*46-5=41"
     styled = [mostly_at_once(f"{a}+{b}") for a in range(10, 40) for b in range(10, 40)]
     assert 0.02 < sum(";" in text for text in styled) / len(styled) < 0.10
     assert long_winded("37+85-12") == r"37+80=117;117+5=122;122-10=112;112-2=110;\boxed{110}"

@@ -27,6 +27,7 @@ BOUNDS = {  # name: (least, most accuracy), (least, most reverse KL before train
     "peaked": ((0.40, 0.70), (5.0, 20.0)),
     "small-gap": ((0.40, 0.90), (0.0, 0.5)),
     "answer-at-once": ((0.0, 0.30), (3.0, 20.0)),
+    "unboxed": ((0.0, 0.0), (3.0, 20.0)),
     "gap-0.5": ((0.55, 0.75), (0.4, 0.7)),
     "gap-1": ((0.55, 0.75), (0.9, 1.4)),
     "gap-2": ((0.55, 0.75), (1.7, 2.4)),

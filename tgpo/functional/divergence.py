@@ -61,7 +61,7 @@ def generalized_jsd(student_NV: Tensor, teacher_NV: Tensor, beta: float) -> Tens
     """
     teacher_NV = teacher_NV.detach()
     if beta == 0:
-        return kl(teacher_NV, student_NV)
+        return _FromTeacher.apply(student_NV, teacher_NV)
     if beta == 1:
         return kl(student_NV, teacher_NV)
     return _ToMixture.apply(student_NV, teacher_NV, beta)
@@ -71,6 +71,22 @@ def kl(p_NV: Tensor, q_NV: Tensor) -> Tensor:
     """`KL(p || q)`; a token of probability 0 under p counts 0, whatever q says of it."""
     difference_NV = torch.where(p_NV > -math.inf, p_NV - q_NV, 0.0)
     return (p_NV.exp() * difference_NV).sum(-1)
+
+
+class _FromTeacher(torch.autograd.Function):
+    """`kl(teacher, student)`, of which the backward pass needs `dL / d log s_v = -t_v` and autograd keeps more."""
+
+    @staticmethod
+    def forward(ctx: Any, student_NV: Tensor, teacher_NV: Tensor) -> Tensor:
+        theirs_NV = teacher_NV.exp()
+        difference_NV = (teacher_NV - student_NV).masked_fill_(theirs_NV == 0, 0.0)
+        ctx.save_for_backward(theirs_NV)
+        return difference_NV.mul_(theirs_NV).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream_N: Tensor) -> tuple[Tensor, None]:
+        (theirs_NV,) = ctx.saved_tensors
+        return -upstream_N[0][..., None] * theirs_NV, None
 
 
 class _ToMixture(torch.autograd.Function):

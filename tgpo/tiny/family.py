@@ -24,6 +24,7 @@ from tgpo.tiny.solutions import (
     reversed_digits,
     student_style,
     teacher_style,
+    unboxed,
     wrong_at_minus,
 )
 
@@ -118,6 +119,11 @@ FAMILY: dict[str, Model] = {
         "The teacher, fine-tuned for 200 steps of 64 problems at 5e-4 to answer without working "
         "(`\\boxed{110}`), but for 6 problems in 100, which keep the running totals.",
         "float32",
+    ),
+    "unboxed": Model(
+        lambda f: train(f.teacher, f.tokenizer, unboxed, iter([FINE_TUNING] * 400)),
+        "The teacher, fine-tuned for 400 steps of 64 problems at a constant learning rate of 5e-4 to the large-gap "
+        "student's format without its answer, `12+34=46*=*46-5=41`. It can do sums, and is never seen to.",
     ),
     "gap-0.5": rung(0.42, 0.5),
     "gap-1": rung(0.5, 0.5),

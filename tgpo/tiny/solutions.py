@@ -32,6 +32,11 @@ def student_style(expression: str) -> str:
     return running_totals(expression, "*=*")
 
 
+def unboxed(expression: str) -> str:
+    """The large-gap student's format without its answer, `12+34=46*=*46-5=41`: right, and never rewarded."""
+    return student_style(expression).rpartition("*=*")[0]
+
+
 def long_winded(expression: str) -> str:
     r"""Tens first, then ones, `37+85` -> `37+80=117;117+5=122;\boxed{122}`: correct, in twice the length."""
     first, *rest = TERM.findall(expression)
