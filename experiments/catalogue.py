@@ -28,7 +28,13 @@ CATALOGUE = {
             sweeps=("policy_gap", "compare"),
         ),
         Experiment("placement", rows=("objective.estimator",), across="student"),
-        Experiment("teacher_needed", baseline="grpo"),
+        Experiment(
+            "teacher_needed",
+            rows=("objective", "train.lr", "objective.beta"),
+            sweeps=("teacher_needed", "teacher_needed_rates"),
+            own=2,
+            baseline="grpo lr=0.0001",
+        ),
         Experiment(
             "reward_term",
             rows=("objective", "objective.reward"),

@@ -45,18 +45,24 @@ def collect(experiment: Experiment, sweeps: Sequence[Path]) -> None:
     command = f"make reproduce EXP={experiment.name}"
     done = {member.run.path.resolve() for member in counted}
     begun = [member.run.path for member in sweep.of("unfinished")]
-    missing = begun if experiment.only else [path for path in planned(sweeps[:1]) if path.resolve() not in done]
+    missing = (
+        begun if experiment.only else [path for path in planned(sweeps[: experiment.own]) if path.resolve() not in done]
+    )
     write_manifest(experiment.folder / "manifest.json", command, [m.run for m in counted], [p.name for p in missing])
     publish_report(sweep, experiment.folder)
 
 
 def chosen(experiment: Experiment, sweeps: Sequence[Path]) -> list[Path]:
     """The folders of the runs that belong to the experiment."""
-    own, *others = [list(find_runs([sweep])[0].values()) for sweep in sweeps]
+    own = found(sweeps[: experiment.own])
     rows = set(experiment.only or [row_of(run, experiment) for run in own])
     seeds = {run.config.get("seed") for run in own}
-    elsewhere = [run for other in others for run in other if run.config.get("seed") in seeds]
+    elsewhere = [run for run in found(sweeps[experiment.own :]) if run.config.get("seed") in seeds]
     return [run.path for run in [*own, *elsewhere] if row_of(run, experiment) in rows]
+
+
+def found(sweeps: Sequence[Path]) -> list[RunFiles]:
+    return list(find_runs(sweeps)[0].values()) if sweeps else []
 
 
 def row_of(run: RunFiles, experiment: Experiment) -> str:

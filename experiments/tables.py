@@ -35,10 +35,11 @@ class Experiment:
         rows: the options that name a row of the table: `objective`, or dotted options.
         across: an option, or a number of the run, that is the second axis of the table and the figure's x; or none.
         baseline: the row that the others are compared with, seed by seed.
-        sweeps: the `conf/experiment` it is read from, itself by default. Of the second and further ones, the rows and
-            seeds of the first: the cells that another experiment has run already are not run again.
+        sweeps: the `conf/experiment` it is read from, itself by default.
+        own: how many of these, the first, are its own. Of the others it takes the rows and seeds that its own have: the
+            cells that another experiment has run already are not run again.
         first: the `conf/experiment` that has to be run before.
-        only: the rows to keep, of all sweeps; those of the first by default.
+        only: the rows to keep, of all sweeps; those of its own by default.
         numbers: what the table has beside the final accuracy.
         order: a number of the run whose mean comes before the value of `across` in its name, and orders it.
         unit: of `across`, on the figure.
@@ -50,6 +51,7 @@ class Experiment:
     across: str | None = None
     baseline: str | None = None
     sweeps: tuple[str, ...] = ()
+    own: int = 1
     first: str | None = None
     only: tuple[str, ...] = ()
     numbers: tuple[str, ...] = QUALITY
