@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import torch
@@ -19,6 +20,7 @@ from experiments.sweeps import ROOT, tell
 from tgpo.compose import request_from
 from tgpo.errors import Parser
 from tgpo.provenance import provenance
+from tgpo.report.figures import COLOURS, to_svg
 from tgpo.run import build, demonstrations
 from tgpo.rundir import write_whole
 
@@ -92,6 +94,30 @@ def told(row: dict[Any, Any]) -> str:
     return f"{row['noise to signal']:.3g} [{low:.2g}, {high:.2g}]"
 
 
+def figure(data: pd.DataFrame) -> str:
+    """Noise to signal against the student, a panel an objective; a cell without a signal has no point."""
+    seen = data[np.isfinite(data["noise to signal"]) & data["noise to signal low"].notna()]
+    scale = alt.Scale(
+        type="log", domain=[seen["noise to signal"].min() / 2, seen["noise to signal"].max() * 2], clamp=True
+    )
+    base = alt.Chart(seen).encode(
+        x=alt.X("student:N", title="student, by its gap", sort=list(STUDENTS), axis=alt.Axis(labelAngle=-35)),
+        color=alt.value(COLOURS[0]),
+    )
+    layers = alt.layer(
+        base.mark_rule(strokeWidth=1.6).encode(y=alt.Y("noise to signal low:Q"), y2="noise to signal high:Q"),
+        base.mark_point(filled=True, size=50, opacity=1).encode(
+            y=alt.Y("noise to signal:Q", title="noise to signal", scale=scale, axis=alt.Axis(tickCount=4, format="~g"))
+        ),
+    )
+    header = alt.Header(title=None, labelFontSize=12, labelFontWeight=500)
+    return to_svg(
+        layers.properties(width=170, height=130).facet(
+            alt.Facet("objective:N", header=header, sort=list(OBJECTIVES)), columns=3
+        )
+    )
+
+
 def main() -> None:
     parser = Parser(prog="python -m experiments.gradient_variance", description=__doc__)
     parser.add_argument("--batches", type=int, default=32, help="independent rollout batches (default: 32)")
@@ -110,7 +136,9 @@ def main() -> None:
         record = {"command": "make reproduce EXP=gradient_variance", "seed": SEED, **made,
                   "seconds": sum(row["seconds"] for row in rows)}  # fmt: skip
         write_whole(RESULTS / "manifest.json", json.dumps(record, indent=1) + "\n")
-    write_whole(RESULTS / "table.md", table(pd.read_csv(RESULTS / "noise.csv")))
+    data = pd.read_csv(RESULTS / "noise.csv")
+    write_whole(RESULTS / "table.md", table(data))
+    write_whole(RESULTS / "figure.svg", figure(data))
     print((RESULTS / "table.md").read_text(encoding="utf-8"))
 
 
