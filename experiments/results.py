@@ -29,8 +29,7 @@ def publish(experiment: Experiment, sweeps: Sequence[Path] | None) -> Path:
         collect(experiment, sweeps or [newest_sweep(name) for name in experiment.sources])
     runs = pd.read_csv(experiment.folder / "runs.csv")
     write_whole(experiment.folder / "table.md", tables(runs, experiment))
-    if experiment.across:
-        write_whole(experiment.folder / "figure.svg", figure(runs, experiment))
+    write_whole(experiment.folder / "figure.svg", figure(runs, experiment))
     return experiment.folder / "table.md"
 
 

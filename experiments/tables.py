@@ -173,19 +173,63 @@ def text(value: Any) -> str:
 
 
 def figure(runs: pd.DataFrame, experiment: Experiment) -> str:
-    """Final accuracy against the second axis, a panel an arm: means with their intervals, and the base in grey."""
-    assert experiment.across is not None
-    runs = labelled(runs, experiment).assign(x=lambda data: data[experiment.across])
+    """Final accuracy: means with their intervals, and the base in grey; against the second axis where there is one.
+
+    Of an experiment about costs, these.
+    """
+    runs = labelled(runs, experiment)
+    if experiment.numbers == COST:
+        return to_svg(costs(runs))
+    return to_svg(strip(runs) if experiment.across is None else panels(means(runs, experiment.across), experiment))
+
+
+def costs(runs: pd.DataFrame) -> alt.FacetChart:
+    """What each arm reached and what it took: means, a panel a number."""
+    arms = list(runs["arm"].unique())
+    long = runs.groupby("arm", sort=False)[list(COST)].mean().fillna(0).reset_index().melt("arm", var_name="number")
+    x = alt.X("value:Q", title=None, axis=alt.Axis(format="~s", tickCount=3), scale=alt.Scale(zero=True))
+    bars = alt.Chart(long).mark_bar(color=COLOURS[0], height=8).encode(x=x, y=alt.Y("arm:N", title=None, sort=arms))
+    return (
+        bars.properties(width=130, height=alt.Step(18))
+        .facet(alt.Facet("number:N", title=None, sort=list(COST), header=alt.Header(labelFontWeight=500)), columns=3)
+        .resolve_scale(x="independent")
+    )
+
+
+def means(runs: pd.DataFrame, across: str) -> pd.DataFrame:
+    """A row an arm and value of `across`."""
     rows = []
-    for (arm, x), group in runs.groupby(["arm", "x"], sort=False):
-        accuracy = group["final accuracy"].dropna()
-        low, high = ends(accuracy, "final accuracy") or (accuracy.mean(),) * 2
-        rows.append({"arm": arm, "x": x, "base": group["base accuracy"].mean(), "mean": accuracy.mean(),
-                     "low": low, "high": high})  # fmt: skip
-    return to_svg(panels(pd.DataFrame(rows), experiment))
+    for (arm, x), group in runs.groupby(["arm", across], sort=False):
+        low, high, mean = of_accuracy(group)
+        rows.append({"arm": arm, "x": x, "base": group["base accuracy"].mean(), "mean": mean, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def of_accuracy(group: pd.DataFrame) -> tuple[float, float, float]:
+    """The ends of its interval, both the mean for few runs, and the mean."""
+    accuracy = group["final accuracy"].dropna()
+    return *(ends(accuracy, "final accuracy") or (accuracy.mean(),) * 2), accuracy.mean()
+
+
+def strip(runs: pd.DataFrame) -> alt.LayerChart:
+    """An arm a line: its runs as rings, their mean and its interval; the base dashed."""
+    arms = list(runs["arm"].unique())
+    rows = [dict(zip(("low", "high", "mean"), of_accuracy(group), strict=True)) | {"arm": arm}
+            for arm, group in runs.groupby("arm", sort=False)]  # fmt: skip
+    y = alt.Y("arm:N", title=None, sort=arms, axis=alt.Axis(labelLimit=400, grid=True))
+    x = alt.Scale(domain=[0, 1])
+    base = pd.DataFrame({"base": [runs["base accuracy"].mean()]})
+    own, all_of_them = alt.Chart(runs[["arm", "final accuracy"]]).encode(y=y), alt.Chart(pd.DataFrame(rows)).encode(y=y)
+    return alt.layer(
+        alt.Chart(base).mark_rule(strokeDash=[3, 3], color="#8A8F98").encode(x=alt.X("base:Q", scale=x)),
+        own.mark_point(size=30, color="#8A8F98").encode(x=alt.X("final accuracy:Q", title="final accuracy")),
+        all_of_them.mark_rule(strokeWidth=1.6, color=COLOURS[0]).encode(x="low:Q", x2="high:Q"),
+        all_of_them.mark_point(filled=True, size=50, opacity=1, color=COLOURS[0]).encode(x="mean:Q"),
+    ).properties(width=420, height=alt.Step(20))
 
 
 def panels(means: pd.DataFrame, experiment: Experiment) -> alt.FacetChart:
+    """Against the second axis, a panel an arm."""
     values = sorted(means["x"].unique())
     title = experiment.unit or experiment.across
     if pd.api.types.is_numeric_dtype(means["x"]) and not pd.api.types.is_bool_dtype(means["x"]):

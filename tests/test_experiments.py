@@ -24,8 +24,7 @@ def test_the_table_is_made_from_the_committed_runs(name):
     runs = pd.read_csv(experiment.folder / "runs.csv")
     assert tables(runs, experiment) == (experiment.folder / "table.md").read_text()
     assert json.loads((experiment.folder / "manifest.json").read_text())["runs_done"] == len(runs)
-    if experiment.across:
-        assert figure(runs, experiment).startswith("<svg")
+    assert figure(runs, experiment).startswith("<svg")
 
 
 @pytest.mark.parametrize("name", [*CATALOGUE, *MEASURED])
