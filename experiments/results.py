@@ -40,7 +40,7 @@ def collect(experiment: Experiment, sweeps: Sequence[Path]) -> None:
     counted = sweep.of("counted")
     runs = pd.DataFrame([row(member, experiment.keys) for member in counted])
     runs = runs.sort_values([*experiment.keys, "seed"], kind="stable", key=lambda column: column.map(order))
-    write_whole(experiment.folder / "runs.csv", runs.to_csv(index=False, float_format="%.6g"))
+    write_whole(experiment.folder / "runs.csv", runs.to_csv(index=False, float_format="%.12g"))
     command = f"make reproduce EXP={experiment.name}"
     done = {member.run.path.resolve() for member in counted}
     begun = [member.run.path for member in sweep.of("unfinished")]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from experiments.sweeps import ROOT
 from tgpo.report.figures import COLOURS, HEIGHT, to_svg
-from tgpo.report.statistics import holm, is_fraction, mean_interval, paired
+from tgpo.report.statistics import alike, holm, is_fraction, mean_interval, paired
 from tgpo.report.sweep_page import p_value, shown
 
 FORMATS = {
@@ -122,9 +122,10 @@ def summary(runs: pd.DataFrame, numbers: Sequence[str], baseline: str | None) ->
 
 
 def less(accuracy: pd.Series, baseline: pd.Series) -> dict[str, Any]:
-    """The difference paired by seed; of two pairs, which may agree to the last problem, the mean alone."""
+    """The difference paired by seed; of two pairs, and of pairs that agree to the last problem, the mean alone."""
     pairs = (accuracy - baseline).dropna()
-    return paired(accuracy, baseline) if len(pairs) > FEW else {"difference": pairs.mean()}
+    few = len(pairs) <= FEW or alike(pairs.to_numpy(float))
+    return {"difference": pairs.mean()} if few else paired(accuracy, baseline)
 
 
 def pivot(runs: pd.DataFrame, across: str) -> str:
@@ -154,7 +155,7 @@ def ends(values: pd.Series, name: str) -> tuple[float, float] | None:
 
     None of these quantities is below 0, and fractions end at 1.
     """
-    if len(values) <= FEW or values.max() <= values.min():
+    if len(values) <= FEW or alike(values.to_numpy(float)):
         return None
     low, high = map(float, mean_interval(values.to_numpy(float)))
     return max(low, 0.0), min(high, 1.0) if is_fraction(name) else high

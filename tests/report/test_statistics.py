@@ -63,6 +63,9 @@ def test_a_paired_test_agrees_with_the_interval():
     low, _ = mean_interval(values_N)
     assert paired_p(values_N - low) == pytest.approx(0.05)
     assert paired_p(np.zeros(5)) == 1
+    off_by_rounding_N = np.array([183 / 192 - 184 / 192, 178 / 192 - 179 / 192, 0.9 - (0.9 + 1 / 192)])
+    assert np.ptp(off_by_rounding_N) > 0
+    assert np.isnan(paired_p(off_by_rounding_N))
 
 
 def test_an_interval_that_cannot_be_had_is_none():

@@ -61,11 +61,16 @@ def bootstrap_interval(
     return bounds(found.confidence_interval)
 
 
+def alike(values_N: np.ndarray) -> bool:
+    """But for rounding: the difference of two accuracies comes out as one fraction by several roads."""
+    return bool(np.ptp(values_N) <= 1e-9 * np.abs(values_N).max())
+
+
 def paired_p(differences_N: np.ndarray) -> float:
     """Of Student's paired t test, so that it agrees with the interval of the mean difference."""
     if len(differences_N) < 2:
         return float("nan")
-    if np.ptp(differences_N) == 0:  # no spread to test against
+    if alike(differences_N):  # no spread to test against
         return float("nan") if differences_N[0] else 1.0
     return float(np.asarray(stats.ttest_1samp(differences_N, 0.0))[1])
 
@@ -156,7 +161,7 @@ def ends(
     """NaN where there is none: of one run, or where all but the tails are ties and the interval would have no width."""
     low = high = float("nan")
     if len(values_N) > 1:
-        spread = np.ptp(values_N) > 0
+        spread = not alike(values_N)
         low, high = interval(values_N) if spread else (values_N[0], values_N[0])
         if spread and low == high:
             low = high = float("nan")
