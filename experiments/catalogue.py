@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.tables import COST, Experiment
+from experiments.tables import COST, LENGTH, Experiment
 
 MEASURED = ("gradient_variance",)  # no sweep: a module of their own measures and writes
 KNOBS = ("weight", "beta", "demonstrations", "topk", "variant", "estimator")
@@ -50,7 +50,12 @@ CATALOGUE = {
         ),
         Experiment("target", rows=("objective.target", "objective.topk"), across="objective.reward"),
         Experiment("schedule", rows=("objective.weight", "objective.weighting", "objective.mismatch_budget")),
-        Experiment("length", rows=("objective", "objective.reward", "objective.mask_eos"), across="student"),
+        Experiment(
+            "length",
+            rows=("objective", "objective.reward", "objective.mask_eos", "objective.beta"),
+            across="student",
+            numbers=LENGTH,
+        ),
         Experiment(
             "sequential",
             rows=("objective", "student.name"),

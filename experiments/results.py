@@ -109,6 +109,7 @@ def further(run: RunFiles) -> dict[str, float]:
     asks_teacher = bool(build(dict(run.config), "objective").needs & TEACHER_NEEDS)
     return {
         "mean accuracy": float(run.accuracy()["accuracy"].mean()),
+        "longest": float(lengths.max()),  # a batch's mean, at its longest
         "generated tokens": generated,
         "tokens the teacher scored": generated if asks_teacher else 0.0,
         "tokens the teacher wrote": written(run),

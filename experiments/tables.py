@@ -20,9 +20,11 @@ FORMATS = {
     "truncated": ".3f", "reverse KL": ".2f",
     "gradient norm": ".2f", "gradient variance": "3 digits", "generated tokens": "3 digits",
     "tokens the teacher scored": "3 digits", "tokens the teacher wrote": "3 digits", "seconds of steps": "3 digits",
+    "first length": ".1f", "longest": ".1f",
 }  # fmt: skip
 QUALITY = tuple(FORMATS)[1:8]
-COST = ("mean accuracy", *tuple(FORMATS)[8:])
+COST = ("mean accuracy", *tuple(FORMATS)[8:12])
+LENGTH = ("lowest accuracy", "first length", "longest", "final length", "truncated", "reverse KL")
 FEW = 2  # runs, which have an interval that says nothing
 
 
