@@ -240,7 +240,8 @@ def panels(means: pd.DataFrame, experiment: Experiment) -> alt.FacetChart:
         scale = alt.Scale(type="log" if experiment.log else "linear", nice=False, padding=8)
         x = alt.X("x:Q", title=title, scale=scale, axis=axis)
     else:
-        order = values if experiment.order else list(means["x"].unique())
+        means = means.assign(x=means["x"].map(str))  # a sort by bools is no specification
+        order = [str(x) for x in values] if experiment.order else list(means["x"].unique())
         x = alt.X("x:N", title=title, sort=order, axis=alt.Axis(labelAngle=-35))
     y = alt.Y("mean:Q", title="final accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5))
     base = alt.Chart(means).encode(x=x)
