@@ -36,6 +36,7 @@ from tgpo.types import Need, ScoredBatch, TeacherSignal, TokenBatch
 VOCABULARY, LENGTH, WIDTH = 151_936, 4_096, 896
 CHECKED = 512  # tokens of the response on which gradients are compared
 BARS = {"tgpo": 0.6, "rkl": 0.6, "kdrl": 0.6, "sft": 0.6, "luffy": 0.6, "fkl": 1.2, "gkd": 1.2}  # GB
+OBJECTIVES = ["grpo", *BARS]
 SIDES = ["ours", "whole", "trl"]
 MAX_LOGITS = 2**24  # train.max_logits of conf/train
 
@@ -160,7 +161,7 @@ def gradient_difference(objective: Objective) -> float:
 
 
 def limit(side: str) -> int:
-    return MAX_LOGITS if side == "ours" else 2 * VOCABULARY * LENGTH  # the teacher's count as well
+    return MAX_LOGITS if side == "ours" else VOCABULARY * LENGTH
 
 
 def bytes_of(x: Tensor) -> int:
@@ -196,9 +197,8 @@ def together(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
     file = HERE / "results" / "head_memory.json"
     before = json.loads(file.read_text())["rows"] if file.is_file() else []
     again = {row["objective"] for row in measured}
-    order = ["grpo", *BARS]
     return sorted([*(row for row in before if row["objective"] not in again), *measured],
-                  key=lambda row: order.index(row["objective"]))  # fmt: skip
+                  key=lambda row: OBJECTIVES.index(row["objective"]))  # fmt: skip
 
 
 def table(record: dict[str, Any]) -> str:
@@ -226,8 +226,7 @@ def peak(cell: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.head_memory", description=__doc__)
     parser.add_argument("--measure", nargs=2, metavar=("SIDE", "OBJECTIVE"), help="one line alone, as JSON")
-    names = ", ".join(["grpo", *BARS])
-    parser.add_argument("objectives", nargs="*", help=f"to measure again, of {names}: all by default")
+    parser.add_argument("objectives", nargs="*", help=f"to measure again, of {', '.join(OBJECTIVES)}: all by default")
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure)))
@@ -236,7 +235,7 @@ def main() -> None:
         **setting(
             f"head {VOCABULARY} x {WIDTH}, one response of {LENGTH} tokens, float32", "torch", "transformers", "trl"
         ),
-        "rows": together(rows(arguments.objectives or ["grpo", *BARS])),
+        "rows": together(rows(arguments.objectives or OBJECTIVES)),
     }
     write_results("head_memory", record, table(record))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 
 from experiments.sweeps import ROOT
 from tgpo.report.figures import COLOURS, HEIGHT, to_svg
-from tgpo.report.statistics import alike, holm, is_fraction, mean_interval, paired
+from tgpo.report.statistics import alike, ends, holm, is_fraction, mean_interval, paired
 from tgpo.report.sweep_page import p_value, shown
 
 FORMATS = {
@@ -23,8 +24,11 @@ FORMATS = {
     "first length": ".1f", "longest": ".1f",
 }  # fmt: skip
 QUALITY = tuple(FORMATS)[1:8]
-COST = ("mean accuracy", *tuple(FORMATS)[8:12])
+COST = (
+    "mean accuracy", "generated tokens", "tokens the teacher scored", "tokens the teacher wrote", "seconds of steps",
+)  # fmt: skip
 LENGTH = ("lowest accuracy", "first length", "longest", "final length", "truncated", "reverse KL")
+PANEL_NAME = alt.Header(title=None, labelFontSize=12, labelFontWeight=500)
 FEW = 2  # runs, which have an interval that says nothing
 
 
@@ -146,29 +150,26 @@ def told(values: pd.Series, name: str) -> str:
     values = values.dropna()
     if not len(values):
         return "–"
-    found = {"mean": values.mean()}
-    if (found_ends := ends(values, name)) is not None:
-        found |= dict(zip(("mean_low", "mean_high"), found_ends, strict=True))
-    return interval(found, "mean", FORMATS[name])
+    return interval({"mean": values.mean(), **ends_of_mean(values, name)}, "mean", FORMATS[name])
 
 
-def ends(values: pd.Series, name: str) -> tuple[float, float] | None:
-    """Of Student's t interval; None for few runs, or where all are the same.
+def ends_of_mean(values: pd.Series, name: str) -> dict[str, float]:
+    """Of Student's t interval; empty for few runs, or where all are the same.
 
     None of these quantities is below 0, and fractions end at 1.
     """
-    if len(values) <= FEW or alike(values.to_numpy(float)):
-        return None
-    low, high = map(float, mean_interval(values.to_numpy(float)))
-    return max(low, 0.0), min(high, 1.0) if is_fraction(name) else high
+    values_N = values.to_numpy(float)
+    if len(values_N) <= FEW or alike(values_N):
+        return {}
+    return ends("mean", mean_interval, values_N, 0.0, 1.0 if is_fraction(name) else math.inf)
 
 
 def interval(found: dict[str, Any], name: str, form: str) -> str:
     if pd.isna(found.get(name)):
         return "–"
     low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
-    ends = "" if low is None or pd.isna(low) else f" [{shown(low, form)}, {shown(high, form)}]"
-    return shown(found[name], form) + ends
+    between = "" if low is None or pd.isna(low) else f" [{shown(low, form)}, {shown(high, form)}]"
+    return shown(found[name], form) + between
 
 
 def text(value: Any) -> str:
@@ -183,7 +184,9 @@ def figure(runs: pd.DataFrame, experiment: Experiment) -> str:
     runs = labelled(runs, experiment)
     if experiment.numbers == COST:
         return to_svg(costs(runs))
-    return to_svg(strip(runs) if experiment.across is None else panels(means(runs, experiment.across), experiment))
+    if experiment.across is None:
+        return to_svg(strip(runs))
+    return to_svg(panels(means(runs.assign(x=runs[experiment.across]), ["arm", "x"]), experiment))
 
 
 def costs(runs: pd.DataFrame) -> alt.FacetChart:
@@ -199,33 +202,26 @@ def costs(runs: pd.DataFrame) -> alt.FacetChart:
     )
 
 
-def means(runs: pd.DataFrame, across: str) -> pd.DataFrame:
-    """A row an arm and value of `across`."""
+def means(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Of the final accuracy, with the ends of its interval, both the mean for few runs; a row a set of `keys`."""
     rows = []
-    for (arm, x), group in runs.groupby(["arm", across], sort=False):
-        low, high, mean = of_accuracy(group)
-        rows.append({"arm": arm, "x": x, "base": group["base accuracy"].mean(), "mean": mean, "low": low, "high": high})
+    for values, group in runs.groupby(list(keys), sort=False):
+        accuracy = group["final accuracy"].dropna()
+        mean, found = accuracy.mean(), ends_of_mean(accuracy, "final accuracy")
+        rows.append({**dict(zip(keys, values, strict=True)), "base": group["base accuracy"].mean(), "mean": mean,
+                     "low": found.get("mean_low", mean), "high": found.get("mean_high", mean)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def of_accuracy(group: pd.DataFrame) -> tuple[float, float, float]:
-    """The ends of its interval, both the mean for few runs, and the mean."""
-    accuracy = group["final accuracy"].dropna()
-    return *(ends(accuracy, "final accuracy") or (accuracy.mean(),) * 2), accuracy.mean()
-
-
-def strip(runs: pd.DataFrame) -> alt.LayerChart:
+def strip(runs: pd.DataFrame) -> Any:
     """An arm a line: its runs as rings, their mean and its interval; the base dashed."""
-    arms = list(runs["arm"].unique())
-    rows = [dict(zip(("low", "high", "mean"), of_accuracy(group), strict=True)) | {"arm": arm}
-            for arm, group in runs.groupby("arm", sort=False)]  # fmt: skip
-    y = alt.Y("arm:N", title=None, sort=arms, axis=alt.Axis(labelLimit=400, grid=True))
+    y = alt.Y("arm:N", title=None, sort=list(runs["arm"].unique()), axis=alt.Axis(labelLimit=400, grid=True))
     x = alt.Scale(domain=[0, 1])
     base = pd.DataFrame({"base": [runs["base accuracy"].mean()]})
-    own, all_of_them = alt.Chart(runs[["arm", "final accuracy"]]).encode(y=y), alt.Chart(pd.DataFrame(rows)).encode(y=y)
+    own, all_of_them = alt.Chart(runs[["arm", "final accuracy"]]), alt.Chart(means(runs, ["arm"])).encode(y=y)
     return alt.layer(
         alt.Chart(base).mark_rule(strokeDash=[3, 3], color="#8A8F98").encode(x=alt.X("base:Q", scale=x)),
-        own.mark_point(size=30, color="#8A8F98").encode(x=alt.X("final accuracy:Q", title="final accuracy")),
+        own.mark_point(size=30, color="#8A8F98").encode(x=alt.X("final accuracy:Q", title="final accuracy"), y=y),
         all_of_them.mark_rule(strokeWidth=1.6, color=COLOURS[0]).encode(x="low:Q", x2="high:Q"),
         all_of_them.mark_point(filled=True, size=50, opacity=1, color=COLOURS[0]).encode(x="mean:Q"),
     ).properties(width=420, height=alt.Step(20))
@@ -251,7 +247,6 @@ def panels(means: pd.DataFrame, experiment: Experiment) -> alt.FacetChart:
         base.mark_rule(strokeWidth=1.6, color=COLOURS[0]).encode(y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_point(filled=True, size=50, opacity=1, color=COLOURS[0]).encode(y=y),
     )
-    header = alt.Header(title=None, labelFontSize=12, labelFontWeight=500)
     return layers.properties(width=170, height=HEIGHT * 0.55).facet(
-        alt.Facet("arm:N", header=header, sort=list(means["arm"].unique())), columns=4
+        alt.Facet("arm:N", header=PANEL_NAME, sort=list(means["arm"].unique())), columns=4
     )

@@ -17,6 +17,7 @@ import torch
 from scipy import stats
 
 from experiments.sweeps import ROOT, tell
+from experiments.tables import PANEL_NAME
 from tgpo.compose import request_from
 from tgpo.errors import Parser
 from tgpo.provenance import provenance
@@ -110,10 +111,9 @@ def figure(data: pd.DataFrame) -> str:
             y=alt.Y("noise to signal:Q", title="noise to signal", scale=scale, axis=alt.Axis(tickCount=4, format="~g"))
         ),
     )
-    header = alt.Header(title=None, labelFontSize=12, labelFontWeight=500)
     return to_svg(
         layers.properties(width=170, height=130).facet(
-            alt.Facet("objective:N", header=header, sort=list(OBJECTIVES)), columns=3
+            alt.Facet("objective:N", header=PANEL_NAME, sort=list(OBJECTIVES)), columns=3
         )
     )
 
