@@ -13,6 +13,7 @@ import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from omegaconf import OmegaConf
 from tgpo.models import load_model, load_tokenizer
 
 ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {"WANDB_MODE": "offline", "COLUMNS": "200"}
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +51,10 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """Runs `python run.py ARGUMENTS` (or `python -m MODULE`) as a user would, from the repository's root."""
     program = ["-m", module] if module else [str(ROOT / "run.py")]
-    environment = {**os.environ, "WANDB_MODE": "offline", "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, *program, *arguments],
         cwd=cwd,
-        env=environment,
+        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -65,29 +66,34 @@ def loggers() -> list[logging.Logger]:
 
 
 class Called(NamedTuple):
-    code: int
-    out: str
-    err: str
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def called(*arguments: str, program: str = "run.py") -> Called:
-    """`python run.py ARGUMENTS` (or `python -m PROGRAM`) in this process, as Python itself would begin it.
+def called(*arguments: str, module: str | None = None) -> Called:
+    """`command` in this process, as Python itself would begin it: for what is not about processes.
 
-    A process of its own takes seconds to import torch; hundreds of requests that are refused would take an hour.
+    One of its own takes seconds to import torch; hundreds of requests that are refused would take an hour.
     """
     out, err, code, before = io.StringIO(), io.StringIO(), 0, sys.argv
     root, silent = logging.getLogger(), {logger for logger in loggers() if logger.disabled}
     level = root.level
     GlobalHydra.instance().clear()
     OmegaConf.clear_resolver("run_directory")
-    sys.argv = [program, *arguments]
+    sys.argv = [module or "run.py", *arguments]
     try:
-        with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
+        with (
+            redirect_stdout(out),
+            redirect_stderr(err),
+            warnings.catch_warnings(),
+            mock.patch.dict(os.environ, ENVIRONMENT),  # what the command sets there goes with it
+        ):
             warnings.filterwarnings("ignore", "'.*' found in sys.modules", RuntimeWarning)  # other tests import it
-            if program == "run.py":
-                runpy.run_path(str(ROOT / program), run_name="__main__")
+            if module:
+                runpy.run_module(module, run_name="__main__", alter_sys=True)
             else:
-                runpy.run_module(program, run_name="__main__", alter_sys=True)
+                runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     finally:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.parts import driven, small
 
+pytestmark = pytest.mark.slow
+
 STEPS = 8
 PARTS = {"rollout", "reward", "teacher", "update", "gradient_variance", "metrics", "logging", "idle"}
 

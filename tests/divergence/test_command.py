@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.conftest import command
+from tests.conftest import called
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +17,7 @@ SMALL = ["divergence.prompts=12", "divergence.samples=2", "divergence.resamples=
 
 def test_it_leaves_a_table_a_figure_and_the_numbers(tmp_path):
     folder = tmp_path / "made" / "here"
-    process = command(*SMALL, f"divergence.output_dir={folder}", module=MODULE)
+    process = called(*SMALL, f"divergence.output_dir={folder}", module=MODULE)
     assert process.returncode == 0, process.stderr
     for words in ("student responds: 24", "reverse KL, exact", "tiny:large-gap against tiny:teacher", str(folder)):
         assert words in process.stdout
@@ -42,18 +42,18 @@ def test_it_leaves_a_table_a_figure_and_the_numbers(tmp_path):
     for words in ("tiny:large-gap against tiny:teacher", "12 prompts x 2 responses", "nats a token", "teacher"):
         assert words in figure
 
-    again = command(*SMALL, f"divergence.output_dir={folder}", module=MODULE)
+    again = called(*SMALL, f"divergence.output_dir={folder}", module=MODULE)
     assert again.returncode == 2
     assert "already holds a measurement" in again.stderr
     other = tmp_path / "other"
-    assert command(*SMALL, f"divergence.output_dir={other}", module=MODULE).returncode == 0
+    assert called(*SMALL, f"divergence.output_dir={other}", module=MODULE).returncode == 0
     assert json.loads((other / "divergence.json").read_text())["findings"] == found
 
 
 def test_teacher_against_itself_on_training_problems(tmp_path):
     """Where the cap ends every response, what is about the end is left out, not made up."""
     itself = ["student.path=tiny:teacher", "rollout.max_response_length=5", "divergence.problems=training"]
-    process = command(*SMALL, *itself, f"divergence.output_dir={tmp_path}", module=MODULE)
+    process = called(*SMALL, *itself, f"divergence.output_dir={tmp_path}", module=MODULE)
     assert process.returncode == 0, process.stderr
     assert "training problems: 12 prompts x 2 responses, 120 tokens" in " ".join(process.stdout.split())
     found = json.loads((tmp_path / "divergence.json").read_text())["findings"]
@@ -66,6 +66,6 @@ def test_teacher_against_itself_on_training_problems(tmp_path):
 
 
 def test_help():
-    process = command("--help", module=MODULE)
+    process = called("--help", module=MODULE)
     assert process.returncode == 0
     assert "conf/divergence.yaml" in process.stdout

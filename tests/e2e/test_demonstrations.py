@@ -12,7 +12,7 @@ import time
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT, command, records, untimed
+from tests.conftest import ROOT, called, records, untimed
 from tgpo.tasks.demonstrations import read
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def rows(folder) -> pd.DataFrame:
 def test_killed_and_called_again_it_writes_what_it_would_have_written(tmp_path):
     many = ["train.steps=40"]  # 640 problems, two of them met twice: three parts
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = command(*many, f"demonstrations.path={whole}", module=MODULE)
+    process = called(*many, f"demonstrations.path={whole}", module=MODULE)
     assert process.returncode == 0, process.stderr
     assert "of 638 problems" in process.stdout
 
@@ -42,18 +42,18 @@ def test_killed_and_called_again_it_writes_what_it_would_have_written(tmp_path):
     running.send_signal(signal.SIGKILL)
     assert running.wait(60) == -signal.SIGKILL
     assert len(list(killed.glob("part-*.parquet"))) < 3
-    process = command(*many, f"demonstrations.path={killed}", module=MODULE)
+    process = called(*many, f"demonstrations.path={killed}", module=MODULE)
     assert process.returncode == 0, process.stderr
     pd.testing.assert_frame_equal(rows(killed), rows(whole))
 
     # the teacher is right nearly always, and what it wrote is what it is rewarded for
     assert len(rows(whole)) > 600
-    refused = command(*many, f"demonstrations.path={whole}", "demonstrations.temperature=1", module=MODULE)
+    refused = called(*many, f"demonstrations.path={whole}", "demonstrations.temperature=1", module=MODULE)
     assert refused.returncode == 2
     assert "made with temperature=0.7" in refused.stderr
 
     too_long = ["rollout.max_response_length=20", "eval.max_response_length=96"]
-    refused = command(*RUN, f"demonstrations.path={whole}", *too_long, f"output_dir={tmp_path / 'run'}")
+    refused = called(*RUN, f"demonstrations.path={whole}", *too_long, f"output_dir={tmp_path / 'run'}")
     assert refused.returncode == 2
     assert "tokens and rollout.max_response_length is 20" in refused.stderr
     assert not (tmp_path / "run").exists()
@@ -62,7 +62,7 @@ def test_killed_and_called_again_it_writes_what_it_would_have_written(tmp_path):
 @pytest.mark.parametrize("objective", ["sft", "luffy"])
 def test_a_run_has_its_demonstrations_at_hand(objective, tmp_path):
     run = tmp_path / "run"
-    process = command(*RUN, f"objective={objective}", f"output_dir={run}")
+    process = called(*RUN, f"objective={objective}", f"output_dir={run}")
     assert process.returncode == 0, process.stderr
     assert len(read(run / "demonstrations").by_problem) == 8
     for record in records(run, "train"):
@@ -76,10 +76,10 @@ def test_a_run_has_its_demonstrations_at_hand(objective, tmp_path):
 
 def test_given_demonstrations_are_the_ones_a_run_would_make(tmp_path):
     folder = tmp_path / "made"
-    assert command(*RUN, f"demonstrations.path={folder}", module=MODULE).returncode == 0
+    assert called(*RUN, f"demonstrations.path={folder}", module=MODULE).returncode == 0
     own, given = tmp_path / "own", tmp_path / "given"
-    assert command(*RUN, f"output_dir={own}").returncode == 0
-    assert command(*RUN, f"demonstrations.path={folder}", "teacher=none", f"output_dir={given}").returncode == 0
+    assert called(*RUN, f"output_dir={own}").returncode == 0
+    assert called(*RUN, f"demonstrations.path={folder}", "teacher=none", f"output_dir={given}").returncode == 0
 
     def learned(run):
         return [{k: v for k, v in r.items() if not k.startswith("divergence/")} for r in untimed(run)]

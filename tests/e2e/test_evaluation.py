@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.conftest import ROOT, command, records
+from tests.conftest import ROOT, called, records
 from tests.hub import FIXTURES, use_caches
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def caches(tmp_path, monkeypatch):
 
 def test_a_tiny_model_on_its_own_held_out_problems(tmp_path):
     output = tmp_path / "out"
-    process = command("checkpoint=tiny:large-gap", f"output={output}", module=MODULE)
+    process = called("checkpoint=tiny:large-gap", f"output={output}", module=MODULE)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
     found = json.loads((output / "evaluation.json").read_text())["benchmarks"][0]
@@ -42,8 +42,8 @@ def test_a_tiny_model_on_its_own_held_out_problems(tmp_path):
 def test_a_runs_last_checkpoint_has_the_accuracy_that_the_run_measured(tmp_path):
     run, output = tmp_path / "run", tmp_path / "out"
     small = ["train.steps=2", "rollout.prompts_per_batch=4", "task=chain_sum", "task.eval_size=40"]
-    assert command(*small, f"output_dir={run}").returncode == 0
-    process = command(f"checkpoint={run}", f"output={output}", module=MODULE)
+    assert called(*small, f"output_dir={run}").returncode == 0
+    process = called(f"checkpoint={run}", f"output={output}", module=MODULE)
     assert process.returncode == 0, process.stderr
     found = json.loads((output / "evaluation.json").read_text())["benchmarks"][0]
     last = records(run, "eval")[-1]
@@ -65,7 +65,7 @@ def test_benchmarks_go_on_after_a_kill(tmp_path):
     running.send_signal(signal.SIGKILL)
     running.wait(60)
     first = (output / "arc_challenge.json").stat().st_mtime_ns
-    process = command(*arguments, module=MODULE)
+    process = called(*arguments, module=MODULE)
     assert process.returncode == 0, process.stderr
     assert f"arc_challenge: already in {output}" in process.stdout
     assert (output / "arc_challenge.json").stat().st_mtime_ns == first
@@ -77,7 +77,7 @@ def test_benchmarks_go_on_after_a_kill(tmp_path):
 def test_a_run_is_evaluated_on_the_benchmarks_of_its_eval_group(tmp_path):
     run = tmp_path / "run"
     small = ["train.steps=2", "rollout.prompts_per_batch=4", "eval.every=1", "eval.benchmarks.arc_challenge.samples=4"]
-    process = command("eval=ood", *OOD, SHORT, *small, f"output_dir={run}")
+    process = called("eval=ood", *OOD, SHORT, *small, f"output_dir={run}")
     assert process.returncode == 0, process.stderr
     evaluations = records(run, "eval")
     assert [record["step"] for record in evaluations] == [0, 1, 2]
@@ -93,13 +93,13 @@ def test_a_run_learns_from_rows(tmp_path):
     rows, run = tmp_path / "sums.jsonl", tmp_path / "run"
     rows.write_text("".join(json.dumps({"q": f"{i}+{i + 7}", "a": 2 * i + 7}) + "\n" for i in range(10, 60)))
     local = ["task=local", f"task.path={rows}", "task.prompt_column=q", "task.answer_column=a", "task.eval_size=12"]
-    process = command(*local, "train.steps=2", "rollout.prompts_per_batch=4", f"output_dir={run}")
+    process = called(*local, "train.steps=2", "rollout.prompts_per_batch=4", f"output_dir={run}")
     assert process.returncode == 0, process.stderr
     assert records(run, "train")[0]["reward/mean"] > 0
     assert 0 < records(run, "eval")[-1]["eval/local/accuracy"] <= 1
 
 
 def test_help_is_the_commands_own():
-    process = command("--help", module=MODULE)
+    process = called("--help", module=MODULE)
     assert process.returncode == 0
     assert "checkpoint=PATH" in process.stdout

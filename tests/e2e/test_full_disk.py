@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, command, records, untimed
+from tests.conftest import ROOT, called, records, untimed
 from tgpo.rundir import complete
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ IN_A_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("whole") / "run"
-    process = command(*ARGUMENTS, f"output_dir={run}")
+    process = called(*ARGUMENTS, f"output_dir={run}")
     assert process.returncode == 0, process.stderr
     return run
 
@@ -63,7 +63,7 @@ def goes_on(run: Path, whole: Path) -> None:
     assert [path.name for path in kept] in (["step-2"], ["step-4"], ["step-6"])
     assert all(line.endswith("}") for line in (run / "metrics.jsonl").read_text().splitlines())
     assert (run / "metrics.jsonl").read_bytes().endswith(b"\n")
-    process = command(f"resume={run}")
+    process = called(f"resume={run}")
     assert process.returncode == 0, process.stderr
     assert untimed(run) == untimed(whole)
     assert [r["step"] for r in records(run, "train")] == list(range(1, 9))

@@ -14,17 +14,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, command, untimed
+from tests.conftest import ROOT, called, command, untimed
 
 pytestmark = pytest.mark.slow
 
-ARGUMENTS = ["train.steps=10", "train.checkpoint_every=2", "eval.every=4", "rollout.prompts_per_batch=4"]
+ARGUMENTS = [
+    "train.steps=10", "train.checkpoint_every=2", "eval.every=4", "rollout.prompts_per_batch=4",
+    "task.eval_two_terms=16", "task.eval_more_terms=16",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     run = tmp_path_factory.mktemp("whole") / "run"
-    process = command(*ARGUMENTS, f"output_dir={run}")
+    process = called(*ARGUMENTS, f"output_dir={run}")
     assert process.returncode == 0, process.stderr
     return run
 
@@ -63,7 +66,7 @@ def test_resumes_where_it_was(number, uninterrupted, tmp_path):
 
 
 def test_nothing_to_resume():
-    process = command("resume=/nowhere/at/all")
+    process = called("resume=/nowhere/at/all")
     assert process.returncode == 2
     assert process.stderr.strip() == "error: resume=/nowhere/at/all: no run there (no config.yaml)"
     assert not Path("/nowhere").exists()
@@ -98,7 +101,7 @@ def recorded(run: Path) -> dict:
 )
 def test_other_options_are_refused_with_the_difference_shown(arguments, words, uninterrupted):
     before = {path: path.read_bytes() for path in uninterrupted.rglob("*") if path.is_file()}
-    process = command(f"resume={uninterrupted}", *arguments)
+    process = called(f"resume={uninterrupted}", *arguments)
     assert process.returncode == 2
     (line,) = process.stderr.strip().splitlines()
     assert line.startswith("error: ")
@@ -107,7 +110,7 @@ def test_other_options_are_refused_with_the_difference_shown(arguments, words, u
 
 
 def test_resume_with_changes_needs_a_run():
-    process = command("resume_with_changes=true")
+    process = called("resume_with_changes=true")
     assert (process.returncode, "name it with resume=PATH" in process.stderr) == (2, True)
 
 
@@ -118,7 +121,7 @@ def test_a_run_that_is_done_is_made_longer(uninterrupted, tmp_path):
     assert process.returncode == 0, process.stderr
     assert "changed from step 11 on: train.steps: 10 -> 12" in process.stderr
     long = tmp_path / "long"
-    process = command(*ARGUMENTS, "train.steps=12", f"output_dir={long}")
+    process = called(*ARGUMENTS, "train.steps=12", f"output_dir={long}")
     assert process.returncode == 0, process.stderr
     # step 10 was evaluated as the last
     assert [r for r in untimed(run) if (r["kind"], r["step"]) != ("eval", 10)] == untimed(long)
@@ -135,7 +138,7 @@ def test_a_run_that_is_done_is_made_longer(uninterrupted, tmp_path):
         "train.steps=12",
         "train.lr=1e-4",
     }
-    again = command(f"resume={run}", "train.steps=12")  # what it is now
+    again = called(f"resume={run}", "train.steps=12")  # what it is now
     assert again.returncode == 0, again.stderr
     assert recorded(run)["changes"] == {}
 
@@ -157,13 +160,13 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(uninterrupted,
 
     newest.unlink()
     before.write_bytes(before.read_bytes()[:-1])
-    process = command(f"resume={run}")
+    process = called(f"resume={run}")
     assert process.returncode == 2
     assert (
         "step-10/optimizer.safetensors: missing; checkpoints/step-8/optimizer.safetensors: damaged (" in process.stderr
     )
     assert "no checkpoint before it is intact, start a new run" in process.stderr
     shutil.rmtree(run / "checkpoints")
-    process = command(f"resume={run}")
+    process = called(f"resume={run}")
     assert process.returncode == 2
     assert "no complete checkpoint there, though it came to step 10: they were removed" in process.stderr

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from tests.conftest import command
+from tests.conftest import called
 from tgpo.preflight.checks import Row
 from tgpo.preflight.table import show
 
@@ -30,11 +30,11 @@ def test_lines_elsewhere(capsys):
 
 @pytest.mark.slow
 def test_the_command_that_only_looks(tmp_path):
-    process = command("preflight_only=true", f"output_dir={tmp_path / 'run'}")
+    process = called("preflight_only=true", f"output_dir={tmp_path / 'run'}")
     assert process.returncode == 0
     assert "in order       tokenizers            the same 101 tokens" in process.stdout
     assert not (tmp_path / "run").exists()
-    process = command("preflight_only=true", "student.path=/no", "train.device=tpuu", f"output_dir={tmp_path / 'run'}")
+    process = called("preflight_only=true", "student.path=/no", "train.device=tpuu", f"output_dir={tmp_path / 'run'}")
     assert process.returncode == 2
     states = [line[:13].strip() for line in process.stdout.splitlines()]
     assert states == ["problem"] * 2 + ["not looked at"] + ["in order"] * (len(states) - 3)
@@ -44,7 +44,7 @@ def test_the_command_that_only_looks(tmp_path):
 
 @pytest.mark.slow
 def test_a_job_of_real_size_names_all_that_it_lacks(tmp_path):
-    process = command("objective=tgpo", "teacher=qwen-7b", "task=arithmetic", f"output_dir={tmp_path / 'run'}")
+    process = called("objective=tgpo", "teacher=qwen-7b", "task=arithmetic", f"output_dir={tmp_path / 'run'}")
     assert process.returncode == 2
     lines = process.stderr.strip().splitlines()
     assert all(line.startswith("error: ") for line in lines)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.compose import composed
-from tests.conftest import command, records
+from tests.conftest import called, records
 from tests.preflight.requests import edit, refused, row
 from tgpo.config import check
 from tgpo.engine import pad
@@ -115,7 +115,7 @@ def first_listed(found: httpx.Response, prompt: int) -> list:
 @pytest.mark.slow
 def test_a_run_with_tokens_dropped(longer, tmp_path):
     options = ["train.steps=2", "eval.every=2", "task.eval_two_terms=4", "task.eval_more_terms=0"]
-    process = command(*options, f"teacher.path={longer}", "teacher.extra_tokens=drop", f"output_dir={tmp_path / 'run'}")
+    process = called(*options, f"teacher.path={longer}", "teacher.extra_tokens=drop", f"output_dir={tmp_path / 'run'}")
     assert process.returncode == 0, process.stderr
     assert all(record["loss/teacher"] > 0 for record in records(tmp_path / "run", "train"))
 

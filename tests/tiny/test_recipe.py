@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 
 from tgpo.tasks.arithmetic import evaluate
@@ -47,6 +48,7 @@ def test_only_the_response_carries_loss():
         assert row[label != IGNORE].equal(label[label != IGNORE])
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_repeats_itself():
     tokenizer = build_tokenizer()
 

@@ -46,6 +46,7 @@ def test_every_model_has_bounds():
     assert set(BOUNDS) == set(NAMES)
 
 
+@pytest.mark.slow
 def test_accuracy_and_gap(shipped):
     name, greedy, gap, _ = shipped
     (least, most), (nearest, farthest) = BOUNDS[name]
@@ -53,6 +54,7 @@ def test_accuracy_and_gap(shipped):
     assert nearest <= gap <= farthest
 
 
+@pytest.mark.slow
 def test_the_card_says_what_is_measured(shipped):
     name, greedy, gap, mismatch = shipped
     card = (TINY_ROOT / name / "README.md").read_text()
