@@ -67,6 +67,12 @@ CATALOGUE = {
             ),
         ),
         Experiment("noisy_teacher", across="teacher", sweeps=("noisy_teacher", "compare")),
-        Experiment("teacher_style", across="teacher", sweeps=("teacher_style", "compare")),
+        Experiment(
+            "teacher_style",
+            rows=("objective", "train.steps"),
+            across="teacher",
+            sweeps=("teacher_style", "teacher_style_longer", "compare"),
+            own=2,
+        ),
     )
 }
