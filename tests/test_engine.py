@@ -30,7 +30,7 @@ def trainer(request):
     return small(f"objective={name}", *(f"objective.{option}" for option in options)).trainer
 
 
-def test_the_teacher_is_asked_only_for_what_the_objective_declares(trainer):
+def test_the_teacher_is_asked_and_the_objective_sees_only_what_it_declared(trainer):
     engine, objective, needs = trainer.engine, trainer.objective, trainer.objective.needs
     engine.teacher = CountingTeacher(engine.teacher)
     engine.collect(1, objective, observe_topk=0)
@@ -40,14 +40,15 @@ def test_the_teacher_is_asked_only_for_what_the_objective_declares(trainer):
         assert query.full == (Need.TEACHER_FULL in needs)
         assert (query.uniform_BT is not None) == (Need.TEACHER_SAMPLE in needs)
         assert (query.at_ids_BTK is not None) == (Need.TEACHER_AT_STUDENT_TOPK in needs)
-    engine.collect(1, objective, observe_topk=7)
+    collected = engine.collect(1, objective, observe_topk=7)
     assert engine.teacher.asked[-1].topk == max(7, objective.teacher_topk)
+    assert collected.observed is not None
+    assert collected.observed.topk_ids_BTK.shape[-1] >= 7
+    check_seen(collected.batch, objective)
 
 
-def test_the_objective_sees_only_what_it_declared(trainer):
-    objective, needs = trainer.objective, trainer.objective.needs
-    collected = trainer.engine.collect(1, objective, observe_topk=7)
-    batch, teacher = collected.batch, collected.batch.teacher or TeacherSignal()
+def check_seen(batch, objective):
+    needs, teacher = objective.needs, batch.teacher or TeacherSignal()
     assert (batch.reward_B is not None) == (Need.REWARD in needs)
     assert (batch.old_logprobs_BT is not None) == (Need.OLD_LOGPROBS in needs)
     assert (batch.old_topk_logprobs_BTK is not None) == (Need.TEACHER_AT_STUDENT_TOPK in needs)
@@ -60,8 +61,6 @@ def test_the_objective_sees_only_what_it_declared(trainer):
     assert (teacher.hidden_BTH is not None) == (Need.TEACHER_FULL in needs)
     if teacher.topk_ids_BTK is not None:
         assert teacher.topk_ids_BTK.shape[-1] == objective.teacher_topk
-    assert collected.observed is not None
-    assert collected.observed.topk_ids_BTK.shape[-1] >= 7
 
 
 def test_all_objectives_meet_the_same_problems_and_draws():
