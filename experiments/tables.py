@@ -228,10 +228,11 @@ def strip(runs: pd.DataFrame) -> Any:
 
 
 def panels(means: pd.DataFrame, experiment: Experiment) -> alt.FacetChart:
-    """Against the second axis, a panel an arm."""
+    """Against the second axis, a panel an arm; joined where its values have an order."""
     values = sorted(means["x"].unique())
     title = experiment.unit or experiment.across
-    if pd.api.types.is_numeric_dtype(means["x"]) and not pd.api.types.is_bool_dtype(means["x"]):
+    is_number = pd.api.types.is_numeric_dtype(means["x"]) and not pd.api.types.is_bool_dtype(means["x"])
+    if is_number:
         axis = alt.Axis(values=values, format="~e" if experiment.log else "~g")
         scale = alt.Scale(type="log" if experiment.log else "linear", nice=False, padding=8)
         x = alt.X("x:Q", title=title, scale=scale, axis=axis)
@@ -241,9 +242,10 @@ def panels(means: pd.DataFrame, experiment: Experiment) -> alt.FacetChart:
         x = alt.X("x:N", title=title, sort=order, axis=alt.Axis(labelAngle=-35))
     y = alt.Y("mean:Q", title="final accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5))
     base = alt.Chart(means).encode(x=x)
+    joined = [base.mark_line(strokeWidth=1.8, color=COLOURS[0]).encode(y=y)] if is_number or experiment.order else []
     layers = alt.layer(
         base.mark_line(strokeWidth=1.2, strokeDash=[3, 3], color="#8A8F98").encode(y=alt.Y("base:Q")),
-        base.mark_line(strokeWidth=1.8, color=COLOURS[0]).encode(y=y),
+        *joined,
         base.mark_rule(strokeWidth=1.6, color=COLOURS[0]).encode(y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_point(filled=True, size=50, opacity=1, color=COLOURS[0]).encode(y=y),
     )
