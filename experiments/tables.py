@@ -97,8 +97,13 @@ def labelled(runs: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
             f"{n:.1f} {str(value).removeprefix('tiny-')}"
             for n, value in zip(number, runs[experiment.across], strict=True)
         ]
-        runs = runs.assign(**{experiment.across: named}).sort_values(experiment.across, kind="stable")
+        runs = runs.assign(**{experiment.across: named}).iloc[number.argsort(kind="stable")]
     return runs
+
+
+def in_order(values: pd.Series, experiment: Experiment) -> list[Any]:
+    """The values of `across`: by the number that orders them, as the runs are, or by themselves."""
+    return list(values.unique()) if experiment.order else sorted(values.unique())
 
 
 def tables(runs: pd.DataFrame, experiment: Experiment) -> str:
@@ -107,7 +112,7 @@ def tables(runs: pd.DataFrame, experiment: Experiment) -> str:
     if experiment.across is None:
         return summary(runs, experiment.numbers, experiment.baseline)
     apart = runs["arm"] + f" {experiment.across.rsplit('.', 1)[-1]}=" + runs[experiment.across].map(text)
-    return f"{pivot(runs, experiment.across)}\n{summary(runs.assign(arm=apart), experiment.numbers, None)}"
+    return f"{pivot(runs, experiment)}\n{summary(runs.assign(arm=apart), experiment.numbers, None)}"
 
 
 def summary(runs: pd.DataFrame, numbers: Sequence[str], baseline: str | None) -> str:
@@ -134,10 +139,10 @@ def less(accuracy: pd.Series, baseline: pd.Series) -> dict[str, Any]:
     return {"difference": pairs.mean()} if few else paired(accuracy, baseline)
 
 
-def pivot(runs: pd.DataFrame, across: str) -> str:
+def pivot(runs: pd.DataFrame, experiment: Experiment) -> str:
     """Final accuracy, an arm a row and a value of `across` a column."""
-    runs = runs.assign(column=runs[across])
-    values = sorted(runs["column"].unique())
+    runs = runs.assign(column=runs[experiment.across])
+    values = in_order(runs["column"], experiment)
     rows = []
     for arm, group in runs.groupby("arm", sort=False):
         cells = {text(v): group.loc[group["column"] == v, "final accuracy"] for v in values}
@@ -229,17 +234,15 @@ def strip(runs: pd.DataFrame) -> Any:
 
 def panels(means: pd.DataFrame, experiment: Experiment) -> alt.FacetChart:
     """Against the second axis, a panel an arm; joined where its values have an order."""
-    values = sorted(means["x"].unique())
     title = experiment.unit or experiment.across
     is_number = pd.api.types.is_numeric_dtype(means["x"]) and not pd.api.types.is_bool_dtype(means["x"])
     if is_number:
-        axis = alt.Axis(values=values, format="~e" if experiment.log else "~g")
+        axis = alt.Axis(values=sorted(means["x"].unique()), format="~e" if experiment.log else "~g")
         scale = alt.Scale(type="log" if experiment.log else "linear", nice=False, padding=8)
         x = alt.X("x:Q", title=title, scale=scale, axis=axis)
     else:
         means = means.assign(x=means["x"].map(str))  # a sort by bools is no specification
-        order = [str(x) for x in values] if experiment.order else list(means["x"].unique())
-        x = alt.X("x:N", title=title, sort=order, axis=alt.Axis(labelAngle=-35))
+        x = alt.X("x:N", title=title, sort=list(means["x"].unique()), axis=alt.Axis(labelAngle=-35))
     y = alt.Y("mean:Q", title="final accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5))
     base = alt.Chart(means).encode(x=x)
     joined = [base.mark_line(strokeWidth=1.8, color=COLOURS[0]).encode(y=y)] if is_number or experiment.order else []

@@ -11,7 +11,7 @@ import pytest
 from experiments.catalogue import CATALOGUE, MEASURED
 from experiments.gradient_variance.__main__ import jackknifed, log_ratio, noise
 from experiments.run import commands
-from experiments.tables import figure, tables
+from experiments.tables import Experiment, figure, tables
 from tests.compose import group_choices
 from tests.conftest import ROOT
 
@@ -25,6 +25,17 @@ def test_the_table_is_made_from_the_committed_runs(name):
     assert tables(runs, experiment) == (experiment.folder / "table.md").read_text()
     assert json.loads((experiment.folder / "manifest.json").read_text())["runs_done"] == len(runs)
     assert figure(runs, experiment).startswith("<svg")
+
+
+def test_columns_are_in_the_order_of_their_number_and_not_of_its_digits():
+    gaps = {"far": 10.2, "near": 9.8, "same": 0.2}
+    same = {"objective": "tgpo", "seed": 0, "final accuracy": 0.5, "base accuracy": 0.0}
+    runs = pd.DataFrame([same | {"student": f"tiny-{name}", "gap": gap} for name, gap in gaps.items()])
+    experiment = Experiment("made", across="student", order="gap")
+    header = [cell.strip() for cell in tables(runs, experiment).splitlines()[0].split("|")[2:-1]]
+    assert header == ["0.2 same", "9.8 near", "10.2 far"]
+    drawn = figure(runs, experiment)
+    assert drawn.index("0.2 same") < drawn.index("9.8 near") < drawn.index("10.2 far")
 
 
 @pytest.mark.parametrize("name", [*CATALOGUE, *MEASURED])
