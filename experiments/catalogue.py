@@ -69,10 +69,10 @@ CATALOGUE = {
         Experiment("noisy_teacher", across="teacher", sweeps=("noisy_teacher", "compare")),
         Experiment(
             "teacher_style",
-            rows=("objective", "train.steps"),
+            rows=("objective", "train.steps", "train.lr"),
             across="teacher",
-            sweeps=("teacher_style", "teacher_style_longer", "compare"),
-            own=2,
+            sweeps=("teacher_style", "teacher_style_longer", "teacher_style_others", "compare"),
+            own=3,
         ),
     )
 }
