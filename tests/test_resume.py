@@ -91,6 +91,7 @@ def test_no_random_state_outside_the_seed_reaches_a_run(options, tmp_path, monke
     assert (run / weights).read_bytes() == (alone / weights).read_bytes()
 
 
+@pytest.mark.slow
 def test_skipped_steps_in_a_row_are_counted_across_a_resume(tmp_path):
     def broken(parts: Parts) -> Parts:
         parts.trainer.parameters[0].register_hook(lambda gradient: gradient * torch.nan)
@@ -105,6 +106,7 @@ def test_skipped_steps_in_a_row_are_counted_across_a_resume(tmp_path):
     assert untimed(run) == untimed(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_had_to_stop_is_made_when_the_run_goes_on(tmp_path, monkeypatch):
     options = [*SHORT, "train.steps=3"]
     alone = go(small(*options), tmp_path / "alone")

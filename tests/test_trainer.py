@@ -112,6 +112,7 @@ def test_a_loss_that_is_not_finite_skips_the_update():
     assert all(p.grad is None for p in trainer.parameters)
 
 
+@pytest.mark.slow
 def test_entropy_bonus_raises_entropy():
     plain, with_bonus = (
         stepped(f"train.entropy_bonus={bonus}", "objective=grpo", "train.warmup_steps=0", steps=6)[1]

@@ -52,12 +52,13 @@ def test_it_stops_and_goes_on(phase, number, whole, tmp_path):
         check_same(run, whole, STEPS)
 
 
+INSIDE = 0.5  # seconds after the base evaluation: by then the first step has begun, which takes several
 LONG = [*OPTIONS, "train.steps=2", "rollout.prompts_per_batch=128", "rollout.group_size=8"]
 
 
 def test_a_second_sigint_stops_it_at_once(tmp_path):
     run = tmp_path / "run"
-    stopped = attempt(run, LONG, "rollout", signals=[signal.SIGINT, signal.SIGINT])
+    stopped = attempt(run, LONG, "rollout", INSIDE, signals=[signal.SIGINT, signal.SIGINT])
     assert stopped.code == 130
     assert read_json(run / "status.json")["status"] == "interrupted"
     assert not records(run, "train")  # the step was not finished
@@ -67,7 +68,7 @@ def test_a_second_sigint_stops_it_at_once(tmp_path):
 
 def test_a_second_sigterm_asks_for_the_same_as_the_first(tmp_path):
     run = tmp_path / "run"
-    stopped = attempt(run, LONG, "rollout", signals=[signal.SIGTERM, signal.SIGTERM])
+    stopped = attempt(run, LONG, "rollout", INSIDE, signals=[signal.SIGTERM, signal.SIGTERM])
     assert stopped.code == 130
     assert read_json(run / "status.json")["status"] == "interrupted"
     assert [r["step"] for r in records(run, "train")] == [1]

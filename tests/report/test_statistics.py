@@ -83,6 +83,7 @@ def test_the_bootstrap_is_seeded():
     assert bootstrap_interval((values_N,), np.mean) == bootstrap_interval((values_N,), np.mean)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("quantity", "method"), [("mean", "Student's t"), ("IQM", "trimmed t")])
 def test_the_intervals_cover(quantity, method):
     """1,000 samples a cell. Where the mean cannot be covered, the shortfall is what the page says it is."""

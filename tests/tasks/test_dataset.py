@@ -273,6 +273,7 @@ def test_mistakes_that_need_no_rows(overrides, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported_for_a_task_that_has_no_rows_and_nothing_asks_the_network():
     """A socket that is opened fails the second half: `datasets` counts its loads with a request where it can."""
     code = f"""
