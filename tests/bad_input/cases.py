@@ -286,3 +286,8 @@ CASES = [
     ("experiments.enumerable", "--nope", "unrecognized arguments: --nope"),
     ("experiments.smoke_135m", "--nope", "unrecognized arguments: --nope"),
 ]
+
+
+def module_of(program: str) -> str | None:
+    """What `command` and `called` take for it: None for `run.py`, which is no module."""
+    return None if program == "run.py" else program

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bad_input.cases import CASES
+from tests.bad_input.cases import CASES, module_of
 from tests.bad_input.places import Places
 from tests.conftest import called
 
@@ -34,10 +34,9 @@ def listed(folder: Path) -> dict[Path, int]:
 @pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize(("program", "arguments", "words"), CASES, ids=lambda text: text[:60])
 def test_one_line_and_exit_code_2(program, arguments, words, places, elsewhere):
-    module = None if program == "run.py" else program
     arguments, words = places.fill(arguments), places.fill(words)
     before, started = listed(places.root), time.monotonic()
-    code, out, err = called(*shlex.split(arguments), module=module)
+    code, out, err = called(*shlex.split(arguments), module=module_of(program))
     assert (code, out) == (2, "")
     (line,) = err.strip().splitlines()
     assert line.startswith("error: ")
@@ -57,7 +56,7 @@ def test_a_refused_request_takes_away_what_it_made_and_nothing_else(given, elsew
 
 @pytest.mark.parametrize("program", sorted({case[0] for case in CASES}))
 def test_help_is_no_mistake(program, elsewhere):
-    code, out, err = called("--help", module=None if program == "run.py" else program)
+    code, out, err = called("--help", module=module_of(program))
     assert (code, err) == (0, "")
     assert "\n" in out.strip()
     assert list(elsewhere.iterdir()) == []

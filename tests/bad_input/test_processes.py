@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.bad_input.cases import CASES
+from tests.bad_input.cases import CASES, module_of
 from tests.bad_input.places import Places
 from tests.conftest import command
 
@@ -46,8 +46,7 @@ def test_one_line_and_exit_code_2(program, arguments, words, tmp_path):
     here.mkdir()
     arguments, words = places.fill(arguments), places.fill(words)
     started = time.monotonic()
-    module = None if program == "run.py" else program
-    process = command(*shlex.split(arguments), module=module, cwd=here, timeout=SECONDS)
+    process = command(*shlex.split(arguments), module=module_of(program), cwd=here, timeout=SECONDS)
     assert (process.returncode, process.stdout) == (2, "")
     (line,) = process.stderr.strip().splitlines()
     assert line.startswith("error: ")
