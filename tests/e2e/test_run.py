@@ -145,3 +145,14 @@ def test_a_run_is_never_written_over(finished):
     assert process.returncode == 2
     assert "already holds a run" in process.stderr
     assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_sweep_gives_each_job_a_folder_and_leaks_nothing_into_the_next(tmp_path):
+    """The second job of a sweep is byte for byte the run that stands alone."""
+    quick = ["train.steps=2", "rollout.prompts_per_batch=4", "eval.every=2"]
+    sweep = command("-m", *quick, "objective=rkl,grpo", f"hydra.sweep.dir={tmp_path}/sweep")
+    assert sweep.returncode == 0, sweep.stderr
+    alone = command(*quick, "objective=grpo", f"output_dir={tmp_path}/alone")
+    assert alone.returncode == 0, alone.stderr
+    (second,) = (tmp_path / "sweep").glob("1_*")
+    assert untimed(second) == untimed(tmp_path / "alone")

@@ -76,14 +76,10 @@ def test_two_processes_follow_one(objective, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        [
-            "objective=gkd",
-            "objective.on_policy_fraction=0.5",
-            "metrics.gradient_variance_method=sketch",
-            "+student.config.rope_parameters={rope_type:default,rope_theta:5000.0}",
-        ],
+        ["objective=gkd", "objective.on_policy_fraction=0.5", "metrics.gradient_variance_method=sketch"],
         ["objective=rkl", "objective.estimator=centered", "train.gradient_checkpointing=true"],
         ["objective=tgpo", "objective.target=sample", "lora.rank=4"],
+        ["objective=fkl", "+student.config.rope_parameters={rope_type:default,rope_theta:5000.0}"],
     ],
     ids=lambda options: options[1],
 )
