@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
 def chunks(data: bytes) -> Iterator[bytes]:
-    """The payloads of the log: each fragment has a 7-byte header (crc32, length, type); none crosses a block."""
+    """The payloads of the log, as far as it is written: each fragment has a 7-byte header (crc32 of the rest of the
+    fragment from its type on, length, type); none crosses a block.
+    """
     assert data[:4] in (b":W&B", b"")  # nothing, before the first block is written
     position, parts = HEADER, b""
     while position + 7 <= len(data):
@@ -24,8 +27,10 @@ def chunks(data: bytes) -> Iterator[bytes]:
         if room < 7:
             position += room
             continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        checksum, length, kind = struct.unpack("<IHB", data[position : position + 7])
         body = data[position + 7 : position + 7 + length]
+        if zlib.crc32(data[position + 6 : position + 7] + body) != checksum:
+            return  # W&B's own process is at it: the rest of the fragment is not there yet
         position += 7 + length
         parts = body if kind in (FULL, FIRST) else parts + body
         if kind in (FULL, LAST):
