@@ -59,8 +59,8 @@ def check_room(exam: Exam, path: str, tokenizer: Any, room: int | None) -> int:
     prompt = max(map(len, encode_prompts(tokenizer, exam.eval_problems())))
     if room is not None and prompt + exam.max_response_length > room:
         raise RequestError(
-            f"{exam.name}: prompts of {prompt} tokens and eval.max_response_length={exam.max_response_length} exceed "
-            f"the {room} positions of {path}; use at most {room - prompt}"
+            f"{exam.name}: prompts of {prompt} tokens and {exam.capped_by}={exam.max_response_length} exceed the "
+            f"{room} positions of {path}; use at most {room - prompt}"
         )
     return prompt + exam.max_response_length
 

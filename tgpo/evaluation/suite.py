@@ -24,6 +24,7 @@ class Exam:
     samples: int
     temperature: float
     max_response_length: int
+    capped_by: str  # the option that says max_response_length
     like: Problem | None = None  # a problem of the task, whose system prompt all of these get
 
     @property
@@ -43,14 +44,17 @@ class Exam:
 
 def exams(request: Request) -> list[Exam]:
     """In the order of the configuration, the task's own problems first."""
-    options, found = request.options.eval, list[Exam]()
+    options, found, shared = request.options.eval, list[Exam](), "eval.max_response_length"
     if options.held_out:
-        found.append(Exam(request.task, options.samples_per_problem, options.temperature, options.max_response_length))
+        cap = options.max_response_length
+        found.append(Exam(request.task, options.samples_per_problem, options.temperature, cap, shared))
     for benchmark in request.benchmarks:
         like = None
         if benchmark.system_prompt == AS_TRAINED:
             like = request.task.train_problems(request.options.seed, 1, 1)[0]
-        found.append(Exam(benchmark, benchmark.samples, benchmark.temperature, benchmark.max_response_length, like))
+        cap = benchmark.max_response_length
+        capped_by = shared if cap == options.max_response_length else f"{benchmark.section}.max_response_length"
+        found.append(Exam(benchmark, benchmark.samples, benchmark.temperature, cap, capped_by, like))
     return found
 
 

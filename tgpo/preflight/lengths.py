@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tgpo.config import first_line
 from tgpo.errors import RequestError
-from tgpo.preflight.look import Look, longest_prompt, longest_response, longest_sequence, most_topk, problems_met
+from tgpo.preflight.look import Look, longest_scored, longest_sequence, most_topk, problems_met, written
 
 SHOWN = 60  # characters of a problem
 
 
 def check_problems(look: Look) -> str:
-    """The first training problem, and the longest prompt among those looked at."""
+    """The first training problem, and the longest prompt of those that the run will meet."""
     from tgpo.evaluation.suite import asked
 
     task = look.request.task
@@ -18,14 +18,14 @@ def check_problems(look: Look) -> str:
     if not met or not held_out:
         raise RequestError(f"task={task.name}: no {'training' if not met else 'held-out'} problems")
     try:
-        longest = longest_prompt(look.request, look.tokenizer)
+        longest = max(each.prompt for each in written(look.request, look.tokenizer))
     except (TypeError, ValueError, KeyError) as error:
         raise RequestError(f"task={task.name}: its prompts cannot be encoded ({first_line(error)})") from error
     first = " ".join(met[0].prompt.split())
     shown = first if len(first) <= SHOWN else first[: SHOWN - 3] + "..."
     return (
         f"{task.name}: {len(held_out)} held out; the first to train on is {shown!r}, answer {met[0].answer!r}; the "
-        f"longest prompt of {len(met) + len(held_out)} has {longest} tokens"
+        f"longest prompt has {longest} tokens"
     )
 
 
@@ -45,9 +45,9 @@ def check_widths(look: Look) -> str:
 
 
 def check_lengths(look: Look) -> str:
-    """Prompt and response fit the models, measured on the held-out problems and on those of the first steps."""
+    """Prompt and response fit the models, measured on the problems held out and on all that the run will meet."""
     options = look.options
-    cap, longest = longest_response(look.request), longest_sequence(look.request, look.tokenizer)
+    all_written, longest = written(look.request, look.tokenizer), longest_sequence(look.request, look.tokenizer)
     if options.vllm.max_model_len is not None and options.vllm.max_model_len <= longest:
         raise RequestError(
             f"vllm.max_model_len={options.vllm.max_model_len}: the run needs {longest + 1}; or leave it null"
@@ -55,12 +55,16 @@ def check_lengths(look: Look) -> str:
     for role, config in look.configs.items():
         room = getattr(config, "max_position_embeddings", None)
         scored = role == "teacher" and options.teacher.backend == "vllm"  # vLLM writes a token after what it scores
-        if room is not None and longest + scored > room:
-            raise RequestError(
-                f"rollout.max_response_length={cap} and prompts of {longest - cap} tokens exceed the {room} positions "
-                f"of {role}.path={look.model(role).path}; use at most {room - scored - longest + cap}"
-            )
-    return f"{longest - cap} of prompt and {cap} of response"
+        for each in all_written if role == "student" else all_written[:1]:
+            if room is not None and each.longest + scored > room:
+                fits = room - scored - each.prompt
+                mend = f"use at most {fits}" if fits > 0 else "leave that problem out"
+                raise RequestError(
+                    f"{each.capped_by}={each.cap} and the prompt of {each.problem}, {each.prompt} tokens, exceed the "
+                    f"{room} positions of {role}.path={look.model(role).path}; {mend}"
+                )
+    most = max(all_written, key=lambda each: each.longest)
+    return f"{most.prompt} of prompt and {most.cap} of response"
 
 
 def check_server(look: Look) -> str | None:
@@ -72,7 +76,7 @@ def check_server(look: Look) -> str | None:
     from tgpo.teachers.server import check_servers
 
     tokens = len(look.tokenizer)
-    topk, longest = most_topk(look.request, tokens), longest_sequence(look.request, look.tokenizer)
+    topk, longest = most_topk(look.request, tokens), longest_scored(look.request, look.tokenizer)
     shared = tokens if teacher.extra_tokens == "drop" else None
     check_servers(teacher.path, look.options.server, look.tokenizer, longest, topk, shared)
     return f"{len(look.options.server.urls)} answer as {teacher.path}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from tgpo.options import StudentOptions, TeacherOptions
 from tgpo.types import Problem
 
 LOOKED_AHEAD = 4  # steps whose training problems are looked at
+MOST_CHARACTERS = 256  # problems with the most of them, whose tokens are counted: a run may meet many thousands
 
 Role = Literal["student", "teacher"]
 
@@ -78,27 +80,47 @@ def problems_met(request: Request, steps: int = LOOKED_AHEAD) -> list[Problem]:
     return [p for k in looked for p in request.task.train_problems(options.seed, k, options.rollout.prompts_per_batch)]
 
 
-_longest: WeakKeyDictionary[Request, int] = WeakKeyDictionary()
+@dataclass(frozen=True)
+class Written:
+    """What the student writes, rollouts or one exam: tokens of the longest prompt, whose it is, and of a response."""
+
+    prompt: int
+    problem: str
+    cap: int
+    capped_by: str  # the option that says so
+
+    @property
+    def longest(self) -> int:
+        return self.prompt + self.cap
 
 
-def longest_prompt(request: Request, tokenizer: Any) -> int:
-    """Tokens of the longest prompt, evaluated or of the first steps; measured once for each request."""
-    from tgpo.evaluation.suite import asked
+_written: WeakKeyDictionary[Request, list[Written]] = WeakKeyDictionary()
+
+
+def written(request: Request, tokenizer: Any) -> list[Written]:
+    """Rollouts first, which alone the teacher reads; measured once for each request."""
+    from tgpo.evaluation.suite import exams
     from tgpo.rollout.base import encode_prompts
 
-    if request not in _longest:
-        problems = [*asked(request), *problems_met(request)]
-        _longest[request] = max(map(len, encode_prompts(tokenizer, problems)))
-    return _longest[request]
+    def longest(problems: list[Problem]) -> tuple[int, str]:
+        wordy = sorted(problems, key=lambda p: len(p.system or "") + len(p.prompt))[-MOST_CHARACTERS:]
+        return max((len(ids), p.id) for ids, p in zip(encode_prompts(tokenizer, wordy), wordy, strict=True))
 
-
-def longest_response(request: Request) -> int:
-    """The cap on a response, of rollouts and of all that is evaluated."""
-    from tgpo.evaluation.suite import exams
-
-    return max(request.options.rollout.max_response_length, *(exam.max_response_length for exam in exams(request)))
+    if request not in _written:
+        options = request.options
+        trained, cap = problems_met(request, options.train.steps), options.rollout.max_response_length
+        _written[request] = [
+            Written(*longest(trained), cap, "rollout.max_response_length"),
+            *(Written(*longest(e.eval_problems()), e.max_response_length, e.capped_by) for e in exams(request)),
+        ]
+    return _written[request]
 
 
 def longest_sequence(request: Request, tokenizer: Any) -> int:
-    """Tokens of the longest prompt and of the longest response there may be."""
-    return longest_prompt(request, tokenizer) + longest_response(request)
+    """Tokens of the longest prompt and response that the student writes."""
+    return max(each.longest for each in written(request, tokenizer))
+
+
+def longest_scored(request: Request, tokenizer: Any) -> int:
+    """Tokens of the longest prompt and response that the teacher reads."""
+    return written(request, tokenizer)[0].longest
