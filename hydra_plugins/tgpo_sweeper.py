@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -15,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from tgpo.errors import RequestError
+from tgpo.compose import literal
+from tgpo.errors import STOPPED, RequestError
 from tgpo.sweep import (
-    STOPPED,
     Cell,
     Lock,
     Outcome,
@@ -36,11 +36,6 @@ from tgpo.sweep import (
 )
 
 Launched = dict[str, Outcome]
-
-
-# not a dataclass: Hydra does not enter a plugin's module where dataclasses look for it
-SCHEMA = {"_target_": "hydra_plugins.tgpo_sweeper.TGPOSweeper", "max_batch_size": None, "params": None, "arms": None}
-ConfigStore.instance().store(group="hydra/sweeper", name="tgpo", node=SCHEMA, provider="tgpo")
 
 
 class TGPOSweeper(BasicSweeper):
@@ -122,17 +117,17 @@ class TGPOSweeper(BasicSweeper):
         again one by one, so that only the one that is killed again is lost.
         """
         again: list[Cell] = []
+        since = time.time()  # what stands there of an earlier attempt says nothing of this one
         while waiting:
             try:
                 self.launch(waiting, for_launcher, outcomes)
                 break
             except BrokenProcessPool:
-                begun = [cell for cell in waiting if cell.state(self.directory) not in ("not started", "done")]
+                begun = [cell for cell in waiting if cell.began(self.directory) >= since]
                 if not begun:
                     raise
-                again += begun
-                begun_or_done = {cell.folder for cell in waiting if cell.state(self.directory) != "not started"}
-                waiting = [cell for cell in waiting if cell.folder not in begun_or_done]
+                again += [cell for cell in begun if cell.state(self.directory) == "running"]
+                waiting = [cell for cell in waiting if cell not in begun]
         for cell in again:
             try:
                 self.launch([cell], for_launcher, outcomes)
@@ -151,14 +146,8 @@ class TGPOSweeper(BasicSweeper):
 
 def overrides_of(cell: Cell, sweep: Path, for_launcher: list[str]) -> list[str]:
     """The cell's own, and where it runs: its folder keeps its name, whatever is launched beside it."""
-    return [*cell.overrides, *for_launcher, f"hydra.sweep.dir={quoted(str(sweep))}",
-            f"hydra.sweep.subdir={quoted(cell.folder)}"]  # fmt: skip
-
-
-def quoted(text: str) -> str:
-    """As Hydra's grammar reads a string: nothing in it is a list, a sweep or an interpolation."""
-    text = text.replace("\\", "\\\\").replace("'", "\\'").replace("$", "\\$")
-    return f"'{text}'"
+    return [*cell.overrides, *for_launcher, f"hydra.sweep.dir={literal(str(sweep))}",
+            f"hydra.sweep.subdir={literal(cell.folder)}"]  # fmt: skip
 
 
 def check_launcher(config: DictConfig) -> None:

@@ -85,6 +85,9 @@ def test_a_run_goes_on_from_a_checkpoint_and_begins_anew_without(tmp_path):
     (tmp_path / "checkpoints" / "step-2").rmdir()
     assert not begin_again(tmp_path)
     assert not list(tmp_path.iterdir())
+    files.write_config({"seed": 0})  # killed before it had a status
+    assert not begin_again(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_run_that_is_not_done_is_told_with_its_reason(tmp_path):

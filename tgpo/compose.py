@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -24,6 +26,11 @@ LAUNCHERS = {  # Hydra's name: ours, and what brings it
     "ray": ("ray", "hydra-ray-launcher>=1.2.2"),
 }
 CONF = Path(__file__).parents[1] / "conf"
+PLAIN = re.compile(r"[\w./:+-]*", re.ASCII)  # what Hydra's grammar reads as it stands
+
+# here and not beside the class: Hydra finds its plugins only from the folder of run.py, and modules run from any
+SWEEPER = {"_target_": "hydra_plugins.tgpo_sweeper.TGPOSweeper", "max_batch_size": None, "params": None, "arms": None}
+ConfigStore.instance().store(group="hydra/sweeper", name="tgpo", node=SWEEPER, provider="tgpo")
 
 
 def request_from(overrides: list[str]) -> Request:
@@ -64,9 +71,15 @@ def beside_the_job() -> Iterator[None]:
 def quoted(argument: str) -> str:
     """A path that exists is taken as it is, whatever is in it: the folders of a sweep's runs have `=` and `,`."""
     key, _, value = argument.partition("=")
-    if set(value) & set("=,") and Path(value).exists():
-        return f"{key}='{value}'"
+    if not PLAIN.fullmatch(value) and os.path.exists(value):  # false of what is too long for a path, too
+        return f"{key}={literal(value)}"
     return argument
+
+
+def literal(text: str) -> str:
+    """As Hydra's grammar reads a string: nothing in it is a list, a sweep or an interpolation."""
+    text = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + m[2].replace("'", r"\'"), text)  # backslashes count before quotes
+    return "'{}'".format(text.replace("${", r"\${"))
 
 
 def explain(error: Exception, name: str = "config") -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from tgpo.config import folder_name
-from tgpo.errors import RequestError
+from tgpo.errors import INTERRUPTED, REQUEST_IS_WRONG, STOPPED, RequestError
 from tgpo.rundir import SWEEP_PLAN as PLAN
 from tgpo.rundir import RunDirectory, complete, make_folder, read_json, write_whole
 
-STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130
 OF_THE_SWEEP = ("launcher", "rerun", "sweep_dir")  # options that are no part of a run
 
 
@@ -44,6 +44,10 @@ class Cell:
 
     def state(self, sweep: Path) -> str:
         return self.status(sweep).get("status", "not started")
+
+    def began(self, sweep: Path) -> float:
+        """When its last attempt did, as a time of day."""
+        return self.status(sweep).get("timings", {}).get("started", 0.0)
 
     def is_done(self, sweep: Path) -> bool:
         return self.state(sweep) == "done"
@@ -123,7 +127,7 @@ class Lock:
 
 def begin_again(directory: Path) -> bool:
     """Makes way for another attempt at a run; whether it can go on from a checkpoint. Else its folder is emptied."""
-    if not (directory / "status.json").exists():
+    if not any((directory / name).exists() for name in ("config.yaml", "status.json")):
         return False
     if (directory / "config.yaml").is_file() and complete(directory / "checkpoints"):
         return True
@@ -174,7 +178,7 @@ def ending(sweep: Path, cells: Sequence[Cell], outcomes: dict[str, Outcome], int
         lines.append("what was refused stays so: mend its options and start a new sweep")
     if len(unfinished) > len(refused):
         where = os.path.relpath(sweep) if sweep.is_relative_to(Path.cwd()) else sweep
-        lines.append(f"run them again with: python run.py -m rerun=failed sweep_dir={where}")
+        lines.append(f"run them again with: python run.py -m rerun=failed {shlex.quote(f'sweep_dir={where}')}")
     codes = {outcomes[cell.folder].code for cell in unfinished if cell.folder in outcomes}
     if interrupted:
         return Ending(lines, INTERRUPTED)

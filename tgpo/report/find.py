@@ -12,7 +12,7 @@ from tgpo.errors import RequestError
 from tgpo.report.collect import RunFiles, read_run
 from tgpo.rundir import SWEEP_PLAN, read_json
 
-RECORDS = {"status.json", "metrics.jsonl", "provenance.json"}  # a folder with one of them is a run
+RECORDS = {"config.yaml", "status.json", "metrics.jsonl", "provenance.json"}  # a folder with one of them is a run
 
 
 @dataclass(frozen=True)
