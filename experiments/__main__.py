@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.sweeps import tell
-from tgpo.errors import Parser
+from tgpo.errors import Parser, told
 
 
 def main() -> None:
@@ -23,4 +22,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tell(main)
+    with told():
+        main()

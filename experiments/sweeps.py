@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tgpo.errors import Parser, RequestError
 from tgpo.report.collect import RunFiles
 from tgpo.report.find import find_runs
 from tgpo.report.manifest import manifest
-from tgpo.rundir import write_whole
+from tgpo.rundir import SWEEP_PLAN, write_whole
 
 ROOT = Path(__file__).parents[1]
 
 
-def tell(main: Callable[[], None]) -> None:
-    """Calls an experiment's main; a wrong request is one line and exit code 2."""
-    try:
-        main()
-    except RequestError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 def newest_sweep(name: str) -> Path:
     folder = ROOT / "multirun" / name
-    sweeps = sorted(folder.iterdir()) if folder.is_dir() else []
+    sweeps = sorted(path.parent for path in folder.glob(f"*/{SWEEP_PLAN}"))
     if not sweeps:
         raise RequestError(f"{folder}: no sweep there yet; make one with: python run.py -m experiment={name}")
     return sweeps[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -19,12 +20,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tgpo.compose import beside_the_job, composed, explain, quoted
 from tgpo.config import Request, check, first_line, first_missing, to_container
-from tgpo.errors import ProblemsError, RequestError, StoppedError, no_room, without_credentials
+from tgpo.errors import (
+    INTERRUPTED,
+    REQUEST_IS_WRONG,
+    STOPPED,
+    RequestError,
+    StoppedError,
+    lines_of,
+    no_room,
+    without_credentials,
+)
 from tgpo.interrupt import take_sigterm
 from tgpo.options import KEY_ADVICE
 from tgpo.resume import Changes, changed, check_changes, pick
 from tgpo.rundir import RunDirectory, complete
-from tgpo.sweep import INTERRUPTED, OF_THE_SWEEP, REQUEST_IS_WRONG, STOPPED, Outcome, begin_again, option
+from tgpo.sweep import OF_THE_SWEEP, Outcome, begin_again, option
 from tgpo.torchrun import agreed, first_alone, leave, several, tell
 
 OF_RESUMING = ("resume", "resume_with_changes", "preflight_only", "output_dir")  # options that change nothing of a run
@@ -66,7 +76,7 @@ def check_flags() -> None:
 
 
 def fail(error: RequestError) -> NoReturn:
-    tell(str(refused(error).reason))
+    tell(lines_of(error))
     sys.exit(REQUEST_IS_WRONG)
 
 
@@ -116,7 +126,7 @@ def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
     try:
         return checked_and_run(config, own, resume)
     except RequestError as error:
-        return refused(error)
+        return Outcome(REQUEST_IS_WRONG, lines_of(error))
     except KeyboardInterrupt:
         return Outcome(INTERRUPTED, "interrupted before the run began")
     finally:
@@ -145,7 +155,7 @@ def checked_and_run(config: DictConfig, own: Path, resume: bool) -> Outcome:
             )
         found: Any = config
         if resume:
-            found, changes = RunDirectory(own).config(), {}
+            found, changes = RunDirectory(own).config() | {"output_dir": str(own)}, {}  # it may have been moved
         if config.resume is not None:
             found, changes = with_changes(found, config, own)
         request = check(found)
@@ -205,13 +215,7 @@ def with_changes(own: dict[str, Any], config: DictConfig, run: Path) -> tuple[di
 def hint(directory: Path) -> str:
     found = complete(directory / "checkpoints")
     where = f"go on from {found[-1].name}" if found else "there is no checkpoint yet, begin again"
-    return f"{where} with: python run.py resume={directory}"
-
-
-def refused(error: RequestError) -> Outcome:
-    """A line for each problem."""
-    problems = error.problems if isinstance(error, ProblemsError) else [str(error)]
-    return Outcome(REQUEST_IS_WRONG, "\n".join(f"error: {without_credentials(problem)}" for problem in problems))
+    return f"{where} with: python run.py {shlex.quote(f'resume={directory}')}"
 
 
 def look_only(request: Request, directory: Path) -> Outcome:

@@ -1,4 +1,4 @@
-"""The exceptions that are told in one line, without a traceback: a wrong request, and a run that had to stop."""
+"""The exceptions that are told in one line, without a traceback: a wrong request, and what had to stop."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
+
+STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130  # exit codes
 
 
 class RequestError(Exception):
@@ -37,7 +39,31 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         print(f"error: {message}; {self.prog} --help lists the options", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(REQUEST_IS_WRONG)
+
+
+@contextmanager
+def told(if_interrupted: str = "interrupted") -> Iterator[None]:
+    """Around what a program does: each of these exceptions, and Ctrl-C, ends it with its line and its exit code."""
+    try:
+        yield
+    except RequestError as error:
+        end(lines_of(error), REQUEST_IS_WRONG)
+    except StoppedError as error:
+        end(f"stopped: {error}", STOPPED)
+    except KeyboardInterrupt:
+        end(if_interrupted, INTERRUPTED)
+
+
+def end(line: str, code: int) -> NoReturn:
+    print(line, file=sys.stderr)
+    sys.exit(code)
+
+
+def lines_of(error: RequestError) -> str:
+    """A line for each problem."""
+    problems = error.problems if isinstance(error, ProblemsError) else [str(error)]
+    return "\n".join(f"error: {without_credentials(problem)}" for problem in problems)
 
 
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}

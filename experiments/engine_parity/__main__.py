@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from experiments.sweeps import ROOT, asked_for, tell, write_manifest
+from experiments.sweeps import ROOT, asked_for, write_manifest
+from tgpo.errors import told
 from tgpo.report.collect import RunFiles, run_numbers
 from tgpo.report.markdown import fill, mean_and_range
 from tgpo.rundir import write_whole
@@ -58,4 +59,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tell(main)
+    with told():
+        main()

@@ -7,7 +7,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from experiments.sweeps import ROOT, asked_for, tell, write_manifest
+from experiments.sweeps import ROOT, asked_for, write_manifest
+from tgpo.errors import told
 from tgpo.report.collect import RunFiles, run_numbers
 from tgpo.report.figures import COLOURS, HEIGHT, to_svg
 from tgpo.report.markdown import mean_and_range
@@ -82,4 +83,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tell(main)
+    with told():
+        main()

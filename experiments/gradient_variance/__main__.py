@@ -16,10 +16,10 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from experiments.sweeps import ROOT, tell
+from experiments.sweeps import ROOT
 from experiments.tables import PANEL_NAME
 from tgpo.compose import request_from
-from tgpo.errors import Parser
+from tgpo.errors import Parser, told
 from tgpo.provenance import provenance
 from tgpo.report.figures import COLOURS, to_svg
 from tgpo.run import build, demonstrations
@@ -83,12 +83,12 @@ def table(data: pd.DataFrame) -> str:
     """Noise to signal with its interval, an objective a row and a student a column, in the order of their gaps."""
     rows = []
     for objective, group in data.groupby("objective", sort=False):
-        cells = {row["student"]: told(row) for row in group.to_dict("records")}
+        cells = {row["student"]: shown(row) for row in group.to_dict("records")}
         rows.append({"noise to signal": f"`{objective}`"} | cells)
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
-def told(row: dict[Any, Any]) -> str:
+def shown(row: dict[Any, Any]) -> str:
     low, high = row["noise to signal low"], row["noise to signal high"]
     if pd.isna(low):
         return "no signal seen"
@@ -129,7 +129,7 @@ def main() -> None:
         for student in STUDENTS:
             for objective in OBJECTIVES:
                 rows.append(measured(student, objective, asked.batches))
-                print(f"{student:16} {objective:10} noise to signal {told(rows[-1])}", flush=True)
+                print(f"{student:16} {objective:10} noise to signal {shown(rows[-1])}", flush=True)
                 write_whole(RESULTS / "noise.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
         origin = provenance({"seed": SEED})
         made = {name: origin[name] for name in ("versions", "hardware", "git") if name in origin}
@@ -143,4 +143,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tell(main)
+    with told():
+        main()

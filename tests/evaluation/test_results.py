@@ -10,6 +10,7 @@ import pytest
 from tests.compose import composed
 from tgpo.config import check
 from tgpo.errors import RequestError
+from tgpo.evaluation.__main__ import request_of
 from tgpo.evaluation.checkpoint import locate
 from tgpo.evaluation.examine import Plan, examine, plan
 from tgpo.evaluation.results import save_table, table
@@ -47,6 +48,15 @@ def test_a_run_without_a_checkpoint(tmp_path):
     (run / "checkpoints" / ".step-1.partial").mkdir(parents=True)
     with pytest.raises(RequestError, match="no complete checkpoint"):
         locate(str(run))
+
+
+def test_options_of_a_task_that_is_the_runs_own(tmp_path):
+    """They would be of the default task otherwise, and so would the problems."""
+    run = make_run(tmp_path / "run", 10)
+    with pytest.raises(RequestError, match=r"max_bad_fraction=0\.1: the task is that of .*run; .* give task= too"):
+        request_of([f"checkpoint={run}", "task.max_bad_fraction=0.1"])
+    request, _, _ = request_of(["checkpoint=tiny:teacher", "task=chain_sum", "task.eval_size=7"])
+    assert len(request.task.eval_problems()) == 7
 
 
 def ready(*overrides: str) -> Plan:

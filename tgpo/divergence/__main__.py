@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
-from tgpo.command import INTERRUPTED, fail, remove_if_empty
+from tgpo.command import remove_if_empty
 from tgpo.compose import request_of
 from tgpo.config import first_missing
 from tgpo.divergence.options import check_engines, check_options
-from tgpo.errors import RequestError
+from tgpo.errors import RequestError, told
 from tgpo.rundir import make_folder
 
 
@@ -23,8 +24,7 @@ def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return
-    folder = None
-    try:
+    with told(), ExitStack() as stack:
         request, own = request_of("divergence", sys.argv[1:])
         options = check_options(own)
         check_engines(request)
@@ -42,6 +42,7 @@ def main() -> None:
 
         problems = choose(request, options)
         folder = open_folder(Path(options.output_dir))
+        stack.callback(remove_if_empty, folder)
         console = Console()
         with progress(console) as tell:
             counted = measure(request, options, problems, tell)
@@ -49,13 +50,6 @@ def main() -> None:
         write(folder, what, found, counted, record(request, options, counted, found))
         show(console, what, found)
         print(f"table, figure and JSON  {folder}")
-    except RequestError as error:
-        fail(error)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    finally:
-        if folder is not None:
-            remove_if_empty(folder)
 
 
 def open_folder(folder: Path) -> Path:

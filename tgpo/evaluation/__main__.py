@@ -13,10 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tgpo.command import INTERRUPTED, fail
 from tgpo.compose import composed
 from tgpo.config import Request, check
-from tgpo.errors import RequestError, did_you_mean
+from tgpo.errors import RequestError, did_you_mean, told
 from tgpo.evaluation.checkpoint import Located, locate
 from tgpo.evaluation.examine import Tell, examine, plan
 from tgpo.evaluation.results import save_table, table
@@ -29,33 +28,28 @@ def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return
-    try:
+    with told("interrupted; the same command goes on with what is not done"):
         request, located, output = request_of(sys.argv[1:])
         for problem in located.skipped:
             print(f"{problem}; taking {Path(located.model).parent.name}", file=sys.stderr)
         ready = plan(request)
         make_folder(output, "output")
         print(f"checkpoint   {located.model}\ntask         {request.task.name}", flush=True)
-        try:
-            with Counter() as counter:
-                results = examine(ready, output, counter.tell, counter.say)
-        except KeyboardInterrupt:
-            print("interrupted; the same command goes on with what is not done", file=sys.stderr)
-            sys.exit(INTERRUPTED)
-    except RequestError as error:
-        fail(error)
+        with Counter() as counter:
+            results = examine(ready, output, counter.tell, counter.say)
 
-    from tgpo.provenance import provenance
+        from tgpo.provenance import provenance
 
-    save_table(output, located.given, results, provenance(request.resolved))
-    print(f"\n{table(results, 'simple')}\n\nresults      {output}/table.md")
+        save_table(output, located.given, results, provenance(request.resolved))
+        print(f"\n{table(results, 'simple')}\n\nresults      {output}/table.md")
 
 
 def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
     """The request with the checkpoint as its student and, of a run, that run's task."""
     words = [f"evaluation.{a}" if a.split("=")[0] in SHORT else a for a in arguments]
     given = {word.split("=")[0].lstrip("+~") for word in words}
-    resolved = composed("evaluation", words)
+    of_task = [word for word in words if word.lstrip("+~").startswith("task.")]  # names that a run's task may not have
+    resolved = composed("evaluation", [word for word in words if word not in of_task])
     own = resolved.pop("evaluation")
     if not isinstance(own, dict):
         raise RequestError(f"evaluation={own}: it is a section; give its options, as checkpoint=PATH")
@@ -66,8 +60,14 @@ def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
     if given & {"student", "student.path", "student.name"}:
         raise RequestError("checkpoint=PATH says what is evaluated; leave student out")
     located = locate(str(own["checkpoint"]))
-    if located.run is not None and not any(key.split(".")[0] == "task" for key in given):
+    if located.run is not None and "task" not in given:
+        if of_task:
+            raise RequestError(
+                f"{of_task[0]}: the task is that of {located.run}; for other options of it give task= too"
+            )
         resolved["task"] = located.run_config()["task"]
+    elif of_task:
+        resolved["task"] = composed("evaluation", words)["task"]
     resolved["student"] |= {"name": located.slug, "path": located.model}
     if located.run is not None and "student.end_tokens" not in given:
         resolved["student"]["end_tokens"] = located.run_config()["student"].get("end_tokens", [])

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from tgpo.errors import Parser, RequestError
+from tgpo.errors import Parser, RequestError, told
 
 
 def main() -> None:
@@ -21,11 +20,8 @@ def main() -> None:
     parser.add_argument("--baseline", help="objective or arm that the others are compared with (default: grpo)")
     parser.add_argument("--task", help="the task to compare on, where runs differ in it (default: that of the most)")
     arguments = parser.parse_args()
-    try:
+    with told():
         print(f"report  {report(arguments)}")
-    except RequestError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def report(arguments: argparse.Namespace) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tgpo.errors import Parser, RequestError
+from tgpo.errors import Parser, RequestError, told
 
 SECTIONS = {
     "Accuracy": ["eval/{task}/accuracy", "reward/mean"],
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("sweep", type=Path, help="the sweep's folder")
     parser.add_argument("--entity", help="the W&B team or user (default: the runs' own, or yours)")
     arguments = parser.parse_args()
-    try:
+    with told():
         if find_spec("wandb_workspaces") is None:
             raise RequestError("wandb-workspaces is not installed; pip install 'wandb-workspaces>=0.4'")
         logged = read_sweep(arguments.sweep)
@@ -162,9 +162,6 @@ def main() -> None:
         else:
             print(json.dumps(specification(logged, entity or NOBODY), indent=1))
             print("no W&B key here: this is what would be saved; `wandb login`, then again", file=sys.stderr)
-    except RequestError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -9,16 +9,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tgpo.command import fail
 from tgpo.compose import request_from
-from tgpo.errors import RequestError
+from tgpo.errors import RequestError, told
 
 
 def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return
-    try:
+    with told("interrupted; the same command goes on with what is not done"):
         request = request_from(sys.argv[1:])
         if not request.options.demonstrations.path:
             raise RequestError("say where they go: demonstrations.path=FOLDER")
@@ -35,9 +34,7 @@ def main() -> None:
 
         folder = Path(request.options.demonstrations.path)
         tally = demonstrate(request, folder, print)
-    except RequestError as error:
-        fail(error)
-    print(f"{tally.kept} demonstrations of {tally.answered} of {tally.asked} problems in {folder}")
+        print(f"{tally.kept} demonstrations of {tally.answered} of {tally.asked} problems in {folder}")
 
 
 if __name__ == "__main__":
