@@ -19,6 +19,11 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def processes_here() -> int:
+    """Those of them on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", processes()))
+
+
 def several() -> bool:
     return processes() > 1
 
@@ -65,7 +70,7 @@ def take_own_device() -> None:
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if seen == "":
         return
-    local, here = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", processes()))
+    local, here = int(os.environ["LOCAL_RANK"]), processes_here()
     devices = seen.split(",") if seen else [str(number) for number in range(here)]
     if local >= len(devices):
         raise RequestError(f"torchrun began {here} processes here and CUDA_VISIBLE_DEVICES={seen}; begin as many")

@@ -71,6 +71,8 @@ def test_a_full_disk(monkeypatch, tmp_path):
     message = refused(f"output_dir={tmp_path / 'a' / 'b'}")
     assert f"2 checkpoints of 0.009 GiB; 0.009 GiB free at output_dir={tmp_path}; make room" in message
     preflight(check(composed(f"output_dir={tmp_path}", "train.checkpoint_every=80")))  # one checkpoint fits
+    (tmp_path / "checkpoints" / "step-50").mkdir(parents=True)
+    preflight(check(composed(f"output_dir={tmp_path}")))  # a run that goes on has one of its two
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tgpo.errors import RequestError
-from tgpo.preflight.look import Look, Note, longest_prompt, longest_response
+from tgpo.preflight.look import Look, Note, written
 from tgpo.preflight.memory import Plan, Shape, arithmetic, checkpoint_bytes, passing, permanent, shape_of
-from tgpo.torchrun import processes
+from tgpo.rundir import complete
+from tgpo.torchrun import processes, processes_here
 
 GIB = 2**30
 WANDB_HOST = "https://api.wandb.ai"
@@ -38,7 +39,7 @@ def check_device(look: Look) -> str:
 
 
 def device_memory(look: Look) -> tuple[int, bool] | None:
-    """Bytes of the device and whether it is a GPU; None where it is not on this machine."""
+    """Bytes of the device, or of the machine a process's share, and whether it is a GPU; None where it is elsewhere."""
     import torch
 
     name = look.options.train.device
@@ -46,7 +47,7 @@ def device_memory(look: Look) -> tuple[int, bool] | None:
         if not torch.cuda.is_available():
             return None
         return torch.cuda.get_device_properties(torch.device(name if ":" in name else "cuda")).total_memory, True
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), False
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // processes_here(), False
 
 
 def shapes(look: Look) -> tuple[Shape, Shape | None]:
@@ -60,10 +61,11 @@ def plan_of(look: Look) -> Plan:
     train, rollout, metrics = options.train, options.rollout, options.metrics
     device = device_memory(look)
     on_cpu = device is not None and not device[1]
+    rollouts = written(look.request, look.tokenizer)[0]
     return Plan(
         rows=rollout.prompts_per_batch * rollout.group_size,
-        prompt=longest_prompt(look.request, look.tokenizer),
-        response=longest_response(look.request),
+        prompt=rollouts.prompt,
+        response=rollouts.cap,
         micro_batch=train.max_tokens_per_micro_batch,
         max_logits=train.max_logits,
         dtype=train.dtype,
@@ -140,12 +142,13 @@ def check_arithmetic(look: Look) -> str:
 
 
 def check_disk(look: Look) -> str:
-    """Room for every checkpoint that is kept, and for the one written before the oldest goes."""
+    """Room for every checkpoint that is kept, and for the one written before the oldest goes, but for those it has."""
     folder = Path(look.options.output_dir).absolute()
+    held = len(complete(folder / "checkpoints"))
     while not folder.exists():
         folder = folder.parent
     student, _ = shapes(look)
-    keep = min(look.options.train.keep_checkpoints + 1, checkpoints_written(look))
+    keep = max(0, min(look.options.train.keep_checkpoints + 1, checkpoints_written(look)) - held)
     each, free = checkpoint_bytes(student, look.options.lora.rank), shutil.disk_usage(folder).free
     needed, found = keep * each, f"{keep} checkpoints of {gib(each)} GiB; {gib(free)} GiB free"
     if needed > free:
