@@ -138,6 +138,17 @@ def untimed(record: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in record.items() if not k.startswith(("time/", "throughput/", "memory/"))}
 
 
+def test_a_task_whose_rewards_are_whole_numbers():
+    records = []
+    for kind in (float, int):
+        trainer = small("objective=grpo").trainer
+        task = Rewarding(trainer.engine.task, lambda _, value: value)
+        task.rewards = lambda problems, responses, kind=kind: Rewards([kind(i % 2) for i in range(len(problems))])
+        trainer.engine.task = task
+        records.append(untimed(trainer.step(1)[0]))
+    assert records[0] == records[1]
+
+
 def test_a_task_with_too_few_rewards():
     trainer = small("objective=grpo").trainer
     task = Rewarding(trainer.engine.task, lambda _, value: value)
@@ -212,6 +223,22 @@ def test_a_teacher_whose_scores_are_not_finite_stops_the_run(objective, value):
             corrupt.step(1)
         assert torch.equal(weights(corrupt), before)
     assert needs or not trainer.objective.needs & TEACHER_NEEDS
+
+
+def test_a_step_that_stops_between_two_updates_leaves_no_checkpoint(tmp_path):
+    """Its weights are those of no step, and a checkpoint would be taken for the step before."""
+    parts = small("objective=gkd", "metrics.divergence_every=0", "train.updates_per_batch=2", "train.max_logits=4096")
+    trainer, before = parts.trainer, weights(parts.trainer)
+
+    class CorruptInTheSecond(Corrupt):
+        def score(self, tokens, query):
+            return (super() if trainer.mid_step else self.teacher).score(tokens, query)
+
+    trainer.engine.teacher = CorruptInTheSecond(trainer.engine.teacher, "hidden_BTH", math.nan)
+    with pytest.raises(RequestError, match="are not finite"):
+        list(driven(parts, tmp_path))
+    assert not torch.equal(weights(trainer), before)
+    assert not complete(tmp_path / "checkpoints")
 
 
 def spoiled(trainer: Trainer, spoil: Callable[[torch.Tensor, int], torch.Tensor]) -> None:

@@ -109,7 +109,8 @@ class Course:
         try:
             record, collected = self.parts.trainer.step(step)
         except (StoppedError, RequestError):
-            self.save(step - 1)  # the policy is still that of the step before
+            if not self.parts.trainer.mid_step:
+                self.save(step - 1)  # the policy is still that of the step before
             raise
         self.bad = self.bad + 1 if record["train/skipped_updates"] == record["train/updates"] else 0
         return record, collected

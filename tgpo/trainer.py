@@ -61,6 +61,7 @@ class Trainer:
     ) -> None:
         self.policy, self.objective, self.engine = policy, objective, engine
         self.options, self.metrics, self.seed, self.passes = options, metrics, seed, passes
+        self.mid_step = False  # whether the weights are those of no step: some updates of one are made and not all
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=options.lr, betas=options.betas, weight_decay=options.weight_decay, fused=True
@@ -79,6 +80,7 @@ class Trainer:
             with torch.no_grad():
                 self.objective.observe(collected.batch)
             self.engine.rollout.sync(k)
+        self.mid_step = False
         taken = [answer for answer in answers if answer is not None]
         with timed(seconds, "metrics"):
             behaved = behaviour(collected)
@@ -157,6 +159,7 @@ class Trainer:
         if finite:
             for group in self.optimizer.param_groups:
                 group["lr"] = self._learning_rate(k)
+            self.mid_step = True
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return {**sums, "gradient/norm": norm, **variance} if finite else None
