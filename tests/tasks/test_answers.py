@@ -57,6 +57,8 @@ def test_a_prompt_is_text_or_one_user_turn():
     assert question(None) == (None, None)
     for other in ([], [system], [user, user], [user, {"role": "assistant", "content": "a"}, user]):
         assert question(other) == (None, None)
+    for malformed in (["2+2"], [{"from": "human", "value": "u"}], [{"role": "user", "content": [{"text": "u"}]}]):
+        assert question(malformed) == (None, None)
 
 
 GATED = [

@@ -199,6 +199,8 @@ def test_rows_with_nothing_in_them_are_counted_named_and_skipped(tmp_path, caplo
     assert "row local/train/5 has no prompt or no answer" in caplog.text
     assert "raise task.max_bad_fraction (now 0.01)" in refused(local(path))
     assert "none of its 3 rows" in refused(local(jsonl(tmp_path / "bad.jsonl", bad), max_bad_fraction=1))
+    first = jsonl(tmp_path / "first.jsonl", bad + numbered(400))  # a fraction of all rows, wherever they stand
+    assert len(everything(local(first))) == 400
 
 
 def test_files_that_cannot_be_rows(tmp_path):

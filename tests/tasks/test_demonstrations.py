@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -82,6 +84,15 @@ def test_another_recipe_is_refused(tmp_path, problems):
     write(tmp_path, problems, Student(), TASK.rewards, 1, RECIPE)
     with pytest.raises(RequestError, match=r"made with temperature=0\.7, now it is 1\.0"):
         write(tmp_path, problems, Student(), TASK.rewards, 1, {**RECIPE, "temperature": 1.0})
+
+
+def test_parts_of_problems_that_were_edited_are_made_anew(tmp_path, problems):
+    write(tmp_path, problems, Student(), TASK.rewards, 1, RECIPE)
+    edited, again = [*problems[:9], replace(problems[9], prompt="1+1", answer="2")], Student()
+    write(tmp_path, edited, again, TASK.rewards, 1, RECIPE | {"noted_since": True})
+    assert again.parts == [2]
+    assert read(tmp_path).of(edited[9])
+    assert not read(tmp_path).of(problems[9])
 
 
 def test_a_problem_without_a_right_answer_has_none(tmp_path, problems):

@@ -43,6 +43,8 @@ def question(value: Any) -> tuple[str | None, str | None]:
     """
     if not isinstance(value, list):
         return (None if value is None else str(value)), None
+    if not all(isinstance(m, dict) and all(isinstance(m.get(k), str) for k in ("role", "content")) for m in value):
+        return None, None
     roles = [message["role"] for message in value]
     if roles not in (["user"], ["system", "user"]):
         return None, None

@@ -81,6 +81,7 @@ class Rows:
                 assert prompt is not None and answer is not None
                 own = system if self.system_prompt is None else self.system_prompt or None
                 found.append(Problem(name, prompt, answer, self.name, own))
+        usable.check()
         if not found:
             raise RequestError(f"{source.words}: none of its {usable.seen} rows has a prompt and an answer")
         return found

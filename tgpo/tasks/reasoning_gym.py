@@ -103,6 +103,7 @@ class ReasoningGym:
             for entry in reasoning_gym.create_dataset(self.dataset, seed=seed, size=page, **self.options):
                 prompt, name = self._prompt(entry), f"{self.dataset}/{seed}/{entry['metadata']['source_index']}"
                 if not usable.keep(name, prompt, entry["answer"]):
+                    usable.check()  # of a generator there is no whole to wait for
                     continue
                 if (zlib.crc32(prompt.encode()) % BUCKETS == 0) == held_out:
                     yield Problem(name, prompt, str(entry["answer"]), self.dataset)
