@@ -33,6 +33,14 @@ def test_of_runs_that_begin_in_one_second_one_has_the_folder(tmp_path):
             assert sum(pool.map(claimed, [tmp_path / str(trial)] * 8)) == 1
 
 
+def test_others_may_read_a_run(tmp_path):
+    RunDirectory(tmp_path).create({}, {})
+    modes = {(tmp_path / name).stat().st_mode & 0o777 for name in ("config.yaml", "provenance.json")}
+    (tmp_path / "any").touch()
+    assert modes == {(tmp_path / "any").stat().st_mode & 0o777}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["any", "config.yaml", "provenance.json"]
+
+
 @pytest.fixture
 def backwards(monkeypatch) -> Iterator[None]:
     """A clock that is set back an hour whenever it is read."""

@@ -45,6 +45,9 @@ def recipe(request: Request) -> dict[str, Any]:
     options = request.options
     return {
         "teacher": options.teacher.path,
+        "revision": options.teacher.revision,
+        "config": options.teacher.config,
+        "dtype": options.train.dtype,
         "task": request.resolved["task"],
         "seed": options.seed,
         "temperature": options.demonstrations.temperature,

@@ -109,7 +109,7 @@ class Engine:
         if len(rewards.values) != len(rollouts):
             given = f"{len(rewards.values)} rewards for {len(rollouts)} responses"
             raise RequestError(f"task={self.task.name} gave {given}; mend its rewards()")
-        reward_B = torch.tensor(rewards.values, device=device)
+        reward_B = torch.tensor(rewards.values, dtype=torch.float32, device=device)
         not_finite = int((~reward_B.isfinite()).sum())  # of a task's own making: no response is worth that
         reward_B = reward_B.nan_to_num(0.0, 0.0, 0.0)
         if not any(r.response_ids for r in rollouts):

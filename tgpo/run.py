@@ -21,7 +21,7 @@ from tgpo.models import eos_ids, load_model, load_tokenizer, master, pick_device
 from tgpo.options import RunOptions, TrainOptions
 from tgpo.passes import Passes
 from tgpo.policy import Policy
-from tgpo.preflight import longest_sequence, most_topk
+from tgpo.preflight import check_every_step, longest_scored, longest_sequence, most_topk
 from tgpo.provenance import provenance
 from tgpo.report.page import closing_lines, write_report
 from tgpo.resume import Start
@@ -85,7 +85,9 @@ def demonstrations(request: Request, directory: Path) -> Demonstrations | None:
         return read(Path(request.options.demonstrations.path))
     torch.set_num_threads(request.options.train.threads or DEFAULT_THREADS)
     distributed.once(lambda: demonstrate(request, directory / "demonstrations", print))
-    return read(directory / "demonstrations")
+    shown = read(directory / "demonstrations")
+    check_every_step(request, shown)
+    return shown
 
 
 def check_own_demonstrations(request: Request, directory: Path) -> None:
@@ -106,9 +108,9 @@ def build(request: Request, from_checkpoint: Path | None, demonstrations: Demons
     if options.lora.rank:
         add_adapters(model, options.lora)
     policy = Policy(model, len(tokenizer), train.max_logits, train.dtype, train.gradient_checkpointing)
-    longest = longest_sequence(request, tokenizer)
-    sampler = load_rollout(request, student, longest)
-    teacher = load_teacher(request, device, len(tokenizer), longest) if options.teacher.path is not None else None
+    sampler = load_rollout(request, student, longest_sequence(request, tokenizer))
+    read = longest_scored(request, tokenizer)
+    teacher = load_teacher(request, device, len(tokenizer), read) if options.teacher.path is not None else None
     if distributed.size() > 1:
         shard(policy, train.dtype)
         sampler, teacher = SharedRollout(sampler), SharedTeacher(teacher) if teacher else None

@@ -9,8 +9,8 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, Literal
+from uuid import uuid4
 
 import yaml
 
@@ -142,11 +142,16 @@ def make_folder(path: Path, option: str) -> Path:
 def write_whole(path: Path, text: str) -> None:
     """Written aside, synced, renamed: a reader sees the old file or the new one."""
     aside = path.with_name(f".{path.name}.partial")
-    with writing(path), aside.open("w", encoding="utf-8") as file:
+    with writing(path):
+        write_synced(aside, text)
+    os.replace(aside, path)
+
+
+def write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, path)
 
 
 def rendered(resolved: dict[str, Any]) -> str:
@@ -158,12 +163,11 @@ def claim(path: Path, text: str) -> bool:
 
     Two runs that begin in one second have folders of one name, and one of them alone may have it.
     """
-    with writing(path), NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", encoding="utf-8") as aside:
-        aside.write(text)
-        aside.flush()
-        os.fsync(aside.fileno())
+    aside = path.with_name(f".{path.name}.{uuid4().hex}")  # no temporary file of Python's, which others may not read
+    with writing(path):
         try:
-            os.link(aside.name, path)
+            write_synced(aside, text)
+            os.link(aside, path)
         except FileExistsError:
             return False
         except OSError as error:
@@ -172,6 +176,8 @@ def claim(path: Path, text: str) -> bool:
             if path.exists():
                 return False
             path.write_text(text, encoding="utf-8")  # a file system without links
+        finally:
+            aside.unlink(missing_ok=True)
     return True
 
 

@@ -71,8 +71,16 @@ def test_another_end_of_response(copied):
     assert "end a response differently" in refused(f"teacher.path={copied}")
 
 
-def test_too_long_for_the_model():
-    assert "1024 positions" in refused("rollout.max_response_length=1020")
+def test_too_long_for_the_model(copied):
+    """The option that is named is the one that decides, and the teacher has to read no more than rollouts."""
+    assert "rollout.max_response_length=1020 and the prompt of arithmetic/" in (
+        message := refused("rollout.max_response_length=1020")
+    )
+    assert "the 1024 positions of student.path=tiny:large-gap; use at most 10" in message
+    assert refused("eval.max_response_length=1020").startswith("eval.max_response_length=1020 and")
+    edit(copied / "config.json", max_position_embeddings=300)
+    assert "the 300 positions of teacher.path=" in refused(f"teacher.path={copied}", "rollout.max_response_length=290")
+    preflight(check(composed("output_dir=unused", f"teacher.path={copied}", "eval.max_response_length=500")))
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpuu", "meta", "mps"])
@@ -140,6 +148,16 @@ def test_given_demonstrations_are_looked_at(shown):
     assert "0 of the first 32 problems have one; they are of another task or seed" in refused(*run, "seed=1")
     assert "0 of the first 32 problems" in refused(*run, "task=chain_sum")
     assert "tokens and rollout.max_response_length is 10" in refused(*run, "rollout.max_response_length=10")
+
+
+def test_every_step_of_imitation_needs_a_demonstration(shown):
+    preflight(check(composed("output_dir=unused", "objective=luffy", "train.steps=3", shown)))  # it has rollouts
+    message = refused("objective=sft", "train.steps=3", shown)
+    assert message.startswith("step 3: none of its 16 problems has a demonstration; ")
+
+
+def test_a_teacher_that_ends_as_the_student_does_may_write_whatever_is_said_of_others():
+    preflight(check(composed("output_dir=unused", "objective=sft", "teacher.other_eos=ignore")))
 
 
 @pytest.mark.parametrize("asked", ["rollout=vllm", "teacher.backend=vllm"])

@@ -12,7 +12,7 @@ def divergence_metrics(
 ) -> dict[str, float]:
     """Means over the tokens of the mask, which the student sampled; empty where there are none.
 
-    - `divergence/reverse_kl_k1`: mean of `log pi_old(a_t) - log pi_T(a_t)`, nats a token
+    - `divergence/reverse_kl_k1`: mean of `log pi_sampler(a_t) - log pi_T(a_t)`, nats a token
     - `divergence/teacher_perplexity`: `exp` of the mean of `-log pi_T(a_t)`
     - `divergence/mismatch`: fraction of tokens that are not the teacher's argmax
     """

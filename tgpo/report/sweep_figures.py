@@ -146,10 +146,10 @@ def curve(
             tooltip=[alt.Tooltip("run:N"), alt.Tooltip("step:Q", title="stopped at"), alt.Tooltip("value:Q")],
         )  # fmt: skip
         layers.append(ends.mark_point(shape="cross", angle=45, size=50, filled=True))
-    return charts.panel(slug, title, caption, layers, hover(base, means))
+    return charts.panel(slug, title, caption, layers, hover(base))
 
 
-def hover(base: Any, means: pd.DataFrame) -> Any:
+def hover(base: Any) -> Any:
     pointed = nearest(["step", "arm"])
     shown = [("arm:N", "", None), ("step:Q", "step", None), ("mean:Q", "mean", ".4g"), ("low:Q", "lowest", ".4g"),
              ("high:Q", "highest", ".4g"), ("runs:Q", "runs", None)]  # fmt: skip

@@ -134,7 +134,7 @@ def agree_on(folder: Path, recipe: dict[str, Any]) -> None:
     if not path.exists():
         write_whole(path, json.dumps(recipe, indent=1) + "\n")
     there = read_json(path)
-    if changed := [key for key in recipe if there.get(key) != recipe[key]]:
+    if changed := [key for key in recipe if key in there and there[key] != recipe[key]]:  # one of before may lack some
         key = changed[0]
         raise RequestError(
             f"{folder}: its demonstrations were made with {key}={there.get(key)}, now it is {recipe[key]}; "
@@ -144,7 +144,7 @@ def agree_on(folder: Path, recipe: dict[str, Any]) -> None:
 
 def part_name(number: int, chunk: Sequence[Problem]) -> str:
     """The name knows its problems: a part of other problems is not taken for it."""
-    return f"part-{number:05d}-{zlib.crc32(json.dumps([p.id for p in chunk]).encode()):08x}.parquet"
+    return f"part-{number:05d}-{zlib.crc32(json.dumps([(p.id, p.prompt) for p in chunk]).encode()):08x}.parquet"
 
 
 def right_ones(
