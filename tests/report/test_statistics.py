@@ -20,8 +20,10 @@ from tgpo.report.statistics import (
 )
 
 # where no method can (docs/statistics.md): skewed runs, whose mean a few of them decide
-CANNOT = {("accuracy on 192 problems", 5), ("skewed (gamma, shape 2)", 10)} | {
-    ("one run in five collapses", n) for n in (5, 10, 30)
+CANNOT = {("accuracy on 192 problems", 5), *(("skewed (gamma, shape 2)", n) for n in (3, 10))} | {
+    (runs, n)
+    for runs in ("one run in five collapses", "difference of one such arm and a steady one")
+    for n in (3, 5, 10, 30)
 }
 
 
@@ -88,20 +90,20 @@ def test_the_bootstrap_is_seeded():
 def test_the_intervals_cover(quantity, method):
     """1,000 samples a cell. Where the mean cannot be covered, the shortfall is what the page says it is."""
     cells = pd.DataFrame(of_one_sample(quantity, {method: {**MEAN, **IQM}[method]}))
-    assert len(cells) == 3 * len(DRAWS)
+    assert len(cells) == 4 * len(DRAWS)
     assert (cells["none"] == 0).mean() > 0.9
     for cell in cells.to_dict("records"):
         if quantity == "mean" and (cell["runs"], cell["n"]) in CANNOT:
             assert cell["coverage"] < 0.935, cell
-        else:  # 97.1 was measured once: the error of a cell at 95 % is 0.7
-            assert 0.93 <= cell["coverage"] <= 0.972, cell
+        else:  # 97.1 was measured once: the error of a cell at 95 % is 0.7. Of three, the trimmed t is wide
+            assert 0.93 <= cell["coverage"] <= (0.99 if (quantity, cell["n"]) == ("IQM", 3) else 0.972), cell
 
 
 @pytest.mark.slow
 def test_the_probability_of_improvement_is_covered_or_has_no_interval():
-    """At five runs its intervals are on the wide side."""
+    """At three runs every interval there is holds it, and at five they are on the wide side."""
     for cell in of_two_samples(("BCa",)):
-        assert 0.93 <= cell["coverage"] <= (0.99 if cell["n"] == 5 else 0.98), cell
+        assert 0.93 <= cell["coverage"] <= {3: 1.0, 5: 0.99}.get(cell["n"], 0.98), cell
 
 
 def test_the_tables_of_the_docs_are_made_from_the_csv():
