@@ -47,7 +47,8 @@ class Experiment:
         first: the `conf/experiment` that has to be run before.
         only: the rows to keep, of all sweeps; those of its own by default.
         numbers: what the table has beside the final accuracy.
-        order: a number of the run whose mean comes before the value of `across` in its name, and orders it.
+        order: a number of the run whose mean, over seeds that all values have, comes before the value of `across`
+            in its name, and orders it.
         unit: of `across`, on the figure.
         log: whether x is on a logarithmic scale.
     """
@@ -92,7 +93,9 @@ def labelled(runs: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
     values = runs[list(experiment.rows)].map(str).to_numpy().tolist()  # astype(str) keeps NaN
     runs = runs.assign(arm=[label(own, experiment.rows) for own in values])
     if experiment.across and experiment.order:
-        number = runs.groupby(experiment.across)[experiment.order].transform("mean")
+        seeds = set.intersection(*(set(of["seed"]) for _, of in runs.groupby(experiment.across)))  # that all have
+        common = runs[runs["seed"].isin(seeds or set(runs["seed"]))]
+        number = runs[experiment.across].map(common.groupby(experiment.across)[experiment.order].mean())
         named = [
             f"{n:.1f} {str(value).removeprefix('tiny-')}"
             for n, value in zip(number, runs[experiment.across], strict=True)

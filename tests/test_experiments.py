@@ -31,6 +31,7 @@ def test_columns_are_in_the_order_of_their_number_and_not_of_its_digits():
     gaps = {"far": 10.2, "near": 9.8, "same": 0.2}
     same = {"objective": "tgpo", "seed": 0, "final accuracy": 0.5, "base accuracy": 0.0}
     runs = pd.DataFrame([same | {"student": f"tiny-{name}", "gap": gap} for name, gap in gaps.items()])
+    runs.loc[len(runs)] = same | {"student": "tiny-near", "seed": 1, "gap": 90.0}  # a seed that the others lack
     experiment = Experiment("made", across="student", order="gap")
     header = [cell.strip() for cell in tables(runs, experiment).splitlines()[0].split("|")[2:-1]]
     assert header == ["0.2 same", "9.8 near", "10.2 far"]

@@ -70,7 +70,7 @@ def rounds(parts: Parts, files: RunDirectory, interrupt: Interrupt, writer: Writ
             spent = Seconds()
             with timed(spent, "logging"):
                 writer.write({"kind": "train", **record})
-                if step == 1 or step % options.metrics.rollout_samples_every == 0:
+                if collected and (step == 1 or step % options.metrics.rollout_samples_every == 0):
                     for sample in sampled(step, collected, options.metrics.rollout_samples):
                         samples.write(sample)
             if course.due(step):
@@ -105,14 +105,15 @@ class Course:
     def unstable(self) -> bool:
         return self.bad > self.options.train.max_bad_steps
 
-    def step(self, step: int) -> tuple[Record, Collected]:
+    def step(self, step: int) -> tuple[Record, Collected | None]:
         try:
             record, collected = self.parts.trainer.step(step)
         except (StoppedError, RequestError):
             if not self.parts.trainer.mid_step:
                 self.save(step - 1)  # the policy is still that of the step before
             raise
-        self.bad = self.bad + 1 if record["train/skipped_updates"] == record["train/updates"] else 0
+        if record["train/updates"]:
+            self.bad = self.bad + 1 if record["train/skipped_updates"] == record["train/updates"] else 0
         return record, collected
 
     def due(self, step: int) -> bool:

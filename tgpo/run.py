@@ -14,14 +14,14 @@ from tgpo import checkpoint, distributed
 from tgpo.config import Request
 from tgpo.demonstrate import demonstrate, recipe
 from tgpo.engine import Engine, EngineOptions
-from tgpo.errors import StoppedError
+from tgpo.errors import RequestError, StoppedError
 from tgpo.interrupt import Interrupt
 from tgpo.loop import Parts, RunInterruptedError, open_writer, rounds
 from tgpo.models import eos_ids, load_model, load_tokenizer, master, pick_device, resolve
 from tgpo.options import RunOptions, TrainOptions
 from tgpo.passes import Passes
 from tgpo.policy import Policy
-from tgpo.preflight import check_every_step, longest_scored, longest_sequence, most_topk
+from tgpo.preflight import longest_scored, longest_sequence, most_topk
 from tgpo.provenance import provenance
 from tgpo.report.page import closing_lines, write_report
 from tgpo.resume import Start
@@ -86,7 +86,11 @@ def demonstrations(request: Request, directory: Path) -> Demonstrations | None:
     torch.set_num_threads(request.options.train.threads or DEFAULT_THREADS)
     distributed.once(lambda: demonstrate(request, directory / "demonstrations", print))
     shown = read(directory / "demonstrations")
-    check_every_step(request, shown)
+    if not shown.by_problem:
+        raise RequestError(
+            "the teacher got none of the run's problems right and there is nothing to show; choose another teacher, or "
+            "begin again with more demonstrations.attempts"
+        )
     return shown
 
 

@@ -67,9 +67,14 @@ class Trainer:
             self.parameters, lr=options.lr, betas=options.betas, weight_decay=options.weight_decay, fused=True
         )
 
-    def step(self, k: int) -> tuple[Record, Collected]:
-        """Trains on rollout batch k = 1, 2, ...; returns its record under contract names, and the batch."""
+    def step(self, k: int) -> tuple[Record, Collected | None]:
+        """Trains on rollout batch k = 1, 2, ...; returns its record under contract names, and the batch.
+
+        A step of imitation that has nothing to imitate is one without an update: no batch, and `train/updates` 0.
+        """
         started = time.perf_counter()
+        if missing := self.engine.missing_all(k, self.objective):
+            return self._idle(k, missing, started), None
         due = is_due(k, self.metrics.divergence_every) and self.engine.teacher is not None
         observe_topk = self.metrics.topk if due else 0
         collected = self.engine.collect(k, self.objective, observe_topk)
@@ -102,6 +107,17 @@ class Trainer:
         if is_due(k, self.metrics.gradient_variance_every):
             record["gradient/variance_method"] = self.metrics.gradient_variance_method
         return record, collected
+
+    def _idle(self, k: int, missing: int, started: float) -> Record:
+        return {
+            "step": k,
+            "demonstrations/used": 0,
+            "demonstrations/missing": missing,
+            "train/lr": self._learning_rate(k),
+            "train/updates": 0,
+            "train/skipped_updates": 0,
+            "time/step": time.perf_counter() - started,
+        }
 
     def gradient(self, k: int) -> Tensor:
         """Of the first update on rollout batch k, before clipping, as one vector. Nothing is trained."""

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from tgpo.preflight.checks import check_models, check_student, examine, preflight
 from tgpo.preflight.look import longest_scored, longest_sequence, most_topk, objective_name, problems_met
-from tgpo.preflight.objective import check_every_step
 
 __all__ = [
-    "check_every_step",
     "check_models",
     "check_student",
     "examine",

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tgpo.config import Request
 from tgpo.errors import RequestError
 from tgpo.preflight.look import Look, objective_name, problems_met
 from tgpo.preflight.tokens import student_ends
 from tgpo.torchrun import several
 from tgpo.types import TEACHER_NEEDS, Need
-
-if TYPE_CHECKING:
-    from tgpo.tasks.demonstrations import Demonstrations
 
 LEAST_SHOWN = 0.5  # of the problems, that given demonstrations must know
 
@@ -97,7 +92,8 @@ def check_demonstrations(look: Look) -> str | None:
 def check_written_demonstrations(look: Look) -> str | None:
     """The teacher writes in its own tokens, which the student must have and end with."""
     options, teacher = look.options, look.options.teacher
-    if Need.DEMONSTRATION not in look.request.objective.needs or options.demonstrations.path is not None:
+    needed = Need.DEMONSTRATION in look.request.objective.needs and options.demonstrations.path is None
+    if not needed or teacher.local_path is None:
         return None
     own = teacher.extra_tokens == "drop" and len(look.teacher_tokenizer) > len(look.tokenizer)
     if own or look.teacher_tokenizer.eos_token_id not in student_ends(look):
@@ -140,19 +136,4 @@ def check_given_demonstrations(look: Look) -> str | None:
             f"{where}: {known} of the first {len(met)} problems have one; they are of another task or seed, or half "
             f"written: python -m tgpo.tasks.demonstrations seed={options.seed} demonstrations.path=..."
         )
-    check_every_step(look.request, shown)
     return f"{known} of the first {len(met)} problems have one, the longest of {longest} tokens"
-
-
-def check_every_step(request: Request, shown: Demonstrations) -> None:
-    """Of an objective that samples nothing itself, no step may be without a demonstration."""
-    options, rollout = request.options, request.options.rollout
-    if any(request.objective.mix(g, rollout.group_size).student for g in range(rollout.prompts_per_batch)):
-        return
-    for step in range(1, options.train.steps + 1):
-        problems = request.task.train_problems(options.seed, step, rollout.prompts_per_batch)
-        if not any(shown.of(problem) for problem in problems):
-            raise RequestError(
-                f"step {step}: none of its {len(problems)} problems has a demonstration; begin again with more of "
-                "them (demonstrations.attempts), or more rollout.prompts_per_batch"
-            )
