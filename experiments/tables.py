@@ -185,15 +185,14 @@ def text(value: Any) -> str:
 
 
 def figure(runs: pd.DataFrame, experiment: Experiment) -> str:
-    """Final accuracy: means with their intervals, and the base in grey; against the second axis where there is one.
-
-    Of an experiment about costs, these.
+    """Accuracy: means with their intervals, and the base in grey; against the second axis where there is one, else at
+    the end and over the whole run. Of an experiment about costs, these.
     """
     runs = labelled(runs, experiment)
     if experiment.numbers == COST:
         return to_svg(costs(runs))
     if experiment.across is None:
-        return to_svg(strip(runs))
+        return to_svg(strip(runs, "final accuracy", zoomed=True) | strip(runs, "mean accuracy", zoomed=False))
     return to_svg(panels(means(runs.assign(x=runs[experiment.across]), ["arm", "x"]), experiment))
 
 
@@ -210,29 +209,32 @@ def costs(runs: pd.DataFrame) -> alt.FacetChart:
     )
 
 
-def means(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Of the final accuracy, with the ends of its interval, both the mean for few runs; a row a set of `keys`."""
+def means(runs: pd.DataFrame, keys: Sequence[str], number: str = "final accuracy") -> pd.DataFrame:
+    """Of the number, with the ends of its interval, both the mean for few runs; a row a set of `keys`."""
     rows = []
     for values, group in runs.groupby(list(keys), sort=False):
-        accuracy = group["final accuracy"].dropna()
-        mean, found = accuracy.mean(), ends_of_mean(accuracy, "final accuracy")
+        accuracy = group[number].dropna()
+        mean, found = accuracy.mean(), ends_of_mean(accuracy, number)
         rows.append({**dict(zip(keys, values, strict=True)), "base": group["base accuracy"].mean(), "mean": mean,
                      "low": found.get("mean_low", mean), "high": found.get("mean_high", mean)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def strip(runs: pd.DataFrame) -> Any:
-    """An arm a line: its runs as rings, their mean and its interval; the base dashed."""
-    y = alt.Y("arm:N", title=None, sort=list(runs["arm"].unique()), axis=alt.Axis(labelLimit=400, grid=True))
-    x = alt.Scale(domain=[0, 1])
-    base = pd.DataFrame({"base": [runs["base accuracy"].mean()]})
-    own, all_of_them = alt.Chart(runs[["arm", "final accuracy"]]), alt.Chart(means(runs, ["arm"])).encode(y=y)
+def strip(runs: pd.DataFrame, number: str, zoomed: bool) -> alt.LayerChart:
+    """An arm a line: its runs as rings, their mean and its interval; the base dashed, unless the axis is the runs'."""
+    axis = alt.Axis(labelLimit=400, grid=True, labels=zoomed, ticks=zoomed)
+    y = alt.Y("arm:N", title=None, sort=list(runs["arm"].unique()), axis=axis)
+    scale = alt.Scale(zero=False, padding=8) if zoomed else alt.Scale(domain=[0, 1])
+    x = alt.X(f"{number}:Q", title=number if zoomed else f"{number} over the run", scale=scale)
+    own, all_of_them = alt.Chart(runs[["arm", number]]), alt.Chart(means(runs, ["arm"], number)).encode(y=y)
+    base = alt.Chart(pd.DataFrame({number: [runs["base accuracy"].mean()]}))
+    dashed = [] if zoomed else [base.mark_rule(strokeDash=[3, 3], color="#8A8F98").encode(x=x)]
     return alt.layer(
-        alt.Chart(base).mark_rule(strokeDash=[3, 3], color="#8A8F98").encode(x=alt.X("base:Q", scale=x)),
-        own.mark_point(size=30, color="#8A8F98").encode(x=alt.X("final accuracy:Q", title="final accuracy"), y=y),
+        *dashed,
+        own.mark_point(size=30, color="#8A8F98").encode(x=x, y=y),
         all_of_them.mark_rule(strokeWidth=1.6, color=COLOURS[0]).encode(x="low:Q", x2="high:Q"),
         all_of_them.mark_point(filled=True, size=50, opacity=1, color=COLOURS[0]).encode(x="mean:Q"),
-    ).properties(width=420, height=alt.Step(20))
+    ).properties(width=260, height=alt.Step(20))
 
 
 def panels(means: pd.DataFrame, experiment: Experiment) -> alt.FacetChart:
