@@ -14,12 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.compose import group_choices
+from tests.compose import composed, group_choices
 from tests.conftest import records
 from tests.parts import driven, small
+from tgpo.config import check
 from tgpo.errors import RequestError, StoppedError
 from tgpo.loop import RunUnstableError
 from tgpo.models import TINY_ROOT, load_model
+from tgpo.run import demonstrations
 from tgpo.rundir import complete
 from tgpo.tasks.base import Rewards
 from tgpo.tasks.demonstrations import Demonstrations
@@ -245,6 +247,14 @@ def test_a_step_with_nothing_to_imitate_is_one_without_an_update(tmp_path):
     assert (idle["train/updates"], idle["demonstrations/used"], idle["demonstrations/missing"]) == (0, 0, len(first))
     assert trained["train/updates"] == 1
     assert trained["demonstrations/used"] > 0
+
+
+def test_a_teacher_that_is_never_right_shows_nothing(tmp_path):
+    """One that leaves its answers out; told before the first step and not after a run in which nothing was learned."""
+    asked = ["objective=sft", "teacher.path=tiny:unboxed", "train.steps=1", "rollout.prompts_per_batch=2"]
+    request = check(composed("output_dir=unused", *asked))
+    with pytest.raises(RequestError, match="got none of the run's problems right and there is nothing to show"):
+        demonstrations(request, tmp_path)
 
 
 def test_a_step_that_stops_between_two_updates_leaves_no_checkpoint(tmp_path):
