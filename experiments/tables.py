@@ -185,15 +185,21 @@ def text(value: Any) -> str:
 
 
 def figure(runs: pd.DataFrame, experiment: Experiment) -> str:
-    """Accuracy: means with their intervals, and the base in grey; against the second axis where there is one, else at
-    the end and over the whole run. Of an experiment about costs, these.
+    """Accuracy: means with their intervals, and the base in grey. Against the second axis, where its values have an
+    order; else at the end and over the whole run, a column a value. Of an experiment about costs, these.
     """
     runs = labelled(runs, experiment)
     if experiment.numbers == COST:
         return to_svg(costs(runs))
     if experiment.across is None:
-        return to_svg(strip(runs, "final accuracy", zoomed=True) | strip(runs, "mean accuracy", zoomed=False))
-    return to_svg(panels(means(runs.assign(x=runs[experiment.across]), ["arm", "x"]), experiment))
+        return to_svg(strip(runs, "final accuracy") | strip(runs, "mean accuracy", named=False))
+    if experiment.order or is_number(runs[experiment.across]):
+        return to_svg(panels(means(runs.assign(x=runs[experiment.across]), ["arm", "x"]), experiment))
+    return to_svg(grid(runs, experiment.across))
+
+
+def is_number(values: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
 def costs(runs: pd.DataFrame) -> alt.FacetChart:
@@ -220,12 +226,30 @@ def means(runs: pd.DataFrame, keys: Sequence[str], number: str = "final accuracy
     return pd.DataFrame(rows)
 
 
-def strip(runs: pd.DataFrame, number: str, zoomed: bool) -> alt.LayerChart:
-    """An arm a line: its runs as rings, their mean and its interval; the base dashed, unless the axis is the runs'."""
-    axis = alt.Axis(labelLimit=400, grid=True, labels=zoomed, ticks=zoomed)
-    y = alt.Y("arm:N", title=None, sort=list(runs["arm"].unique()), axis=axis)
+def grid(runs: pd.DataFrame, across: str) -> alt.VConcatChart:
+    """A column a value of `across`: the ends above, the way there below."""
+    arms, columns = list(runs["arm"].unique()), sorted(runs.groupby(across), key=lambda pair: str(pair[0]))
+    rows = [
+        alt.hconcat(
+            *(strip(of, number, arms, not i, 150).properties(title=text(v)) for i, (v, of) in enumerate(columns))
+        ).resolve_scale(x="shared")
+        for number in ("final accuracy", "mean accuracy")
+    ]
+    return alt.vconcat(*rows)
+
+
+def strip(
+    runs: pd.DataFrame, number: str, arms: Sequence[str] | None = None, named: bool = True, width: int = 260
+) -> Any:
+    """An arm a line: its runs as rings, their mean and its interval; the axis of ends is the runs' own, that of means
+    over the run goes from 0 to 1, with the base dashed."""
+    zoomed, arms = number == "final accuracy", arms or list(runs["arm"].unique())
+    axis = alt.Axis(labelLimit=400, grid=True, labels=named, ticks=named)
+    y = alt.Y("arm:N", title=None, scale=alt.Scale(domain=arms), axis=axis)
     scale = alt.Scale(zero=False, padding=8) if zoomed else alt.Scale(domain=[0, 1])
-    x = alt.X(f"{number}:Q", title=number if zoomed else f"{number} over the run", scale=scale)
+    x = alt.X(
+        f"{number}:Q", title=number if zoomed else f"{number} over the run", scale=scale, axis=alt.Axis(tickCount=5)
+    )
     own, all_of_them = alt.Chart(runs[["arm", number]]), alt.Chart(means(runs, ["arm"], number)).encode(y=y)
     base = alt.Chart(pd.DataFrame({number: [runs["base accuracy"].mean()]}))
     dashed = [] if zoomed else [base.mark_rule(strokeDash=[3, 3], color="#8A8F98").encode(x=x)]
@@ -234,26 +258,23 @@ def strip(runs: pd.DataFrame, number: str, zoomed: bool) -> alt.LayerChart:
         own.mark_point(size=30, color="#8A8F98").encode(x=x, y=y),
         all_of_them.mark_rule(strokeWidth=1.6, color=COLOURS[0]).encode(x="low:Q", x2="high:Q"),
         all_of_them.mark_point(filled=True, size=50, opacity=1, color=COLOURS[0]).encode(x="mean:Q"),
-    ).properties(width=260, height=alt.Step(20))
+    ).properties(width=width, height=alt.Step(20))
 
 
 def panels(means: pd.DataFrame, experiment: Experiment) -> alt.FacetChart:
-    """Against the second axis, a panel an arm; joined where its values have an order."""
+    """Against the second axis, a panel an arm."""
     title = experiment.unit or experiment.across
-    is_number = pd.api.types.is_numeric_dtype(means["x"]) and not pd.api.types.is_bool_dtype(means["x"])
-    if is_number:
+    if is_number(means["x"]):
         axis = alt.Axis(values=sorted(means["x"].unique()), format="~e" if experiment.log else "~g")
         scale = alt.Scale(type="log" if experiment.log else "linear", nice=False, padding=8)
         x = alt.X("x:Q", title=title, scale=scale, axis=axis)
     else:
-        means = means.assign(x=means["x"].map(str))  # a sort by bools is no specification
         x = alt.X("x:N", title=title, sort=list(means["x"].unique()), axis=alt.Axis(labelAngle=-35))
     y = alt.Y("mean:Q", title="final accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5))
     base = alt.Chart(means).encode(x=x)
-    joined = [base.mark_line(strokeWidth=1.8, color=COLOURS[0]).encode(y=y)] if is_number or experiment.order else []
     layers = alt.layer(
         base.mark_line(strokeWidth=1.2, strokeDash=[3, 3], color="#8A8F98").encode(y=alt.Y("base:Q")),
-        *joined,
+        base.mark_line(strokeWidth=1.8, color=COLOURS[0]).encode(y=y),
         base.mark_rule(strokeWidth=1.6, color=COLOURS[0]).encode(y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_point(filled=True, size=50, opacity=1, color=COLOURS[0]).encode(y=y),
     )
