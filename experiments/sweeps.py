@@ -10,14 +10,15 @@ from tgpo.errors import Parser, RequestError
 from tgpo.report.collect import RunFiles
 from tgpo.report.find import find_runs
 from tgpo.report.manifest import manifest
-from tgpo.rundir import SWEEP_PLAN, write_whole
+from tgpo.rundir import write_whole
+from tgpo.sweep import sweeps_below
 
 ROOT = Path(__file__).parents[1]
 
 
 def newest_sweep(name: str) -> Path:
     folder = ROOT / "multirun" / name
-    sweeps = sorted(path.parent for path in folder.glob(f"*/{SWEEP_PLAN}"))
+    sweeps = sweeps_below(folder)
     if not sweeps:
         raise RequestError(f"{folder}: no sweep there yet; make one with: python run.py -m experiment={name}")
     return sweeps[-1]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from tests.compose import composed
 from tgpo.config import Request, check
 from tgpo.interrupt import Interrupt
@@ -14,6 +17,7 @@ from tgpo.run import build
 from tgpo.rundir import RunDirectory
 from tgpo.tasks.demonstrations import Demonstrations
 from tgpo.tiny.solutions import teacher_style
+from tgpo.trainer import Trainer
 from tgpo.types import Need
 
 SMALL = ["rollout.prompts_per_batch=4", "rollout.group_size=4", "rollout.max_response_length=40", "output_dir=unused"]
@@ -23,6 +27,10 @@ def small(*overrides: str) -> Parts:
     request = check(composed(*SMALL, *overrides))
     asked = Need.DEMONSTRATION in request.objective.needs
     return build(request, None, textbook(request) if asked else None)
+
+
+def weights(trainer: Trainer) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.parameters])
 
 
 def driven(parts: Parts, folder: Path) -> Iterator[int]:

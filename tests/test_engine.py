@@ -10,6 +10,7 @@ import torch
 from tests.compose import group_choices
 from tests.laws.variants import VARIANTS
 from tests.parts import small
+from tgpo.errors import RequestError
 from tgpo.tasks.demonstrations import Demonstrations
 from tgpo.types import TEACHER_NEEDS, Need, TeacherSignal
 
@@ -86,12 +87,16 @@ def test_a_group_holds_its_rollouts_and_its_demonstrations():
     assert (batch.reward_B[batch.off_policy_B] == 1).all()  # verified like any other response
 
 
-def test_demonstrations_that_do_not_exist_are_counted():
+def test_demonstrations_that_do_not_exist_are_counted_and_none_at_all_is_an_error():
     trainer = small("objective=luffy").trainer
     known = trainer.engine.demonstrations.by_problem
     trainer.engine.demonstrations = Demonstrations(dict(list(known.items())[:2]))
     collected = trainer.engine.collect(1, trainer.objective, 0)
     assert (collected.missing_demonstrations, int(collected.batch.off_policy_B.sum())) == (2, 2)
+    learner = small("objective=sft").trainer
+    learner.engine.demonstrations = Demonstrations({})
+    with pytest.raises(RequestError, match="none of its 4 problems has a demonstration"):
+        learner.engine.collect(1, learner.objective, 0)
 
 
 def test_recomputed_old_logprobs_are_the_samplers_here():

@@ -14,26 +14,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.compose import composed, group_choices
-from tests.conftest import records
-from tests.parts import driven, small
-from tgpo.config import check
+from tests.compose import group_choices
+from tests.parts import driven, small, weights
 from tgpo.errors import RequestError, StoppedError
 from tgpo.loop import RunUnstableError
 from tgpo.models import TINY_ROOT, load_model
-from tgpo.run import demonstrations
 from tgpo.rundir import complete
 from tgpo.tasks.base import Rewards
-from tgpo.tasks.demonstrations import Demonstrations
 from tgpo.trainer import Trainer
 from tgpo.types import TEACHER_NEEDS, Need, Rollout, TokenLoss
 
 OBJECTIVES = group_choices("objective")
 SHOWN = [name for name in OBJECTIVES if Need.DEMONSTRATION in small(f"objective={name}").trainer.objective.needs]
-
-
-def weights(trainer: Trainer) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in trainer.parameters])
 
 
 def not_finite(record: dict[str, Any]) -> list[str]:
@@ -227,34 +219,6 @@ def test_a_teacher_whose_scores_are_not_finite_stops_the_run(objective, value):
             corrupt.step(1)
         assert torch.equal(weights(corrupt), before)
     assert needs or not trainer.objective.needs & TEACHER_NEEDS
-
-
-def test_a_step_with_nothing_to_imitate_is_one_without_an_update(tmp_path):
-    """Met for real: of a teacher that is wrong at every minus, no problem of one step in eighty was right."""
-    parts = small("objective=sft", "train.max_bad_steps=0")
-    shown, task, options = parts.trainer.engine.demonstrations, parts.trainer.engine.task, parts.request.options
-    first = {p.id for p in task.train_problems(options.seed, 1, options.rollout.prompts_per_batch)}
-    kept = {key: ids for key, ids in shown.by_problem.items() if key[0] not in first}
-    parts.trainer.engine.demonstrations = Demonstrations(kept)
-    before = weights(parts.trainer)
-    steps = driven(parts, tmp_path)
-    next(steps)
-    assert torch.equal(weights(parts.trainer), before)
-    next(steps)
-    assert not torch.equal(weights(parts.trainer), before)
-    steps.close()
-    idle, trained = [r for r in records(tmp_path) if r["kind"] == "train"]
-    assert (idle["train/updates"], idle["demonstrations/used"], idle["demonstrations/missing"]) == (0, 0, len(first))
-    assert trained["train/updates"] == 1
-    assert trained["demonstrations/used"] > 0
-
-
-def test_a_teacher_that_is_never_right_shows_nothing(tmp_path):
-    """One that leaves its answers out; told before the first step and not after a run in which nothing was learned."""
-    asked = ["objective=sft", "teacher.path=tiny:unboxed", "train.steps=1", "rollout.prompts_per_batch=2"]
-    request = check(composed("output_dir=unused", *asked))
-    with pytest.raises(RequestError, match="got none of the run's problems right and there is nothing to show"):
-        demonstrations(request, tmp_path)
 
 
 def test_a_step_that_stops_between_two_updates_leaves_no_checkpoint(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.compose import group_choices
-from tests.parts import small
+from tests.parts import small, weights
 from tgpo.trainer import Trainer
 from tgpo.types import TokenLoss
 
@@ -20,10 +20,6 @@ def stepped(*overrides: str, steps: int = 1) -> tuple[Trainer, dict]:
     for k in range(1, steps + 1):
         record, _ = trainer.step(k)
     return trainer, record
-
-
-def weights(trainer: Trainer) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in trainer.parameters])
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

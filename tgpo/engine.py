@@ -37,6 +37,14 @@ from tgpo.types import (
 )
 
 
+class NothingToImitateError(RequestError):
+    """A batch of demonstrations alone, `missing` of which there are none of: a step without an update."""
+
+    def __init__(self, message: str, missing: int) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
 @dataclass(frozen=True)
 class Collected:
     """One step's responses: what the objective sees (`batch`), and what only the metrics see (the rest)."""
@@ -91,19 +99,8 @@ class Engine:
         self.task, self.rollout, self.policy, self.teacher = task, rollout, policy, teacher
         self.demonstrations, self.tokenizer, self.options = demonstrations, tokenizer, options
 
-    def missing_all(self, step: int, objective: Objective) -> int:
-        """Demonstrations that a step lacks which has no response at all: it samples none, and none of its problems has
-        one. 0 of any other step."""
-        options = self.options
-        mixes = [objective.mix(group, options.group_size) for group in range(options.prompts_per_batch)]
-        if self.demonstrations is None or any(mix.student for mix in mixes):
-            return 0
-        problems = self.task.train_problems(options.seed, step, options.prompts_per_batch)
-        shown = any(self.demonstrations.of(problem) for problem in problems)
-        return 0 if shown else sum(mix.demonstrations for mix in mixes)
-
     def collect(self, step: int, objective: Objective, observe_topk: int) -> Collected:
-        """Samples, rewards and scores one rollout batch, which must have a response (`missing_all`).
+        """Samples, rewards and scores one rollout batch; raises NothingToImitateError where it would be empty.
 
         Args:
             observe_topk: entries of the teacher's top-k the metrics want this step; 0 for none.
@@ -197,7 +194,11 @@ class Engine:
             rollouts += shown
             missing += mix.demonstrations - len(shown)
         if not rollouts:
-            raise ValueError(f"step {step}: none of its {len(problems)} problems has a demonstration")
+            raise NothingToImitateError(
+                f"step {step}: none of its {len(problems)} problems has a demonstration; make more with: "
+                "python -m tgpo.tasks.demonstrations, or use an objective that samples",
+                missing,
+            )
         return rollouts, missing
 
     def _demonstrated(self, problem: Problem, group: int, count: int) -> list[Rollout]:

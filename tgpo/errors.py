@@ -38,8 +38,7 @@ class Parser(argparse.ArgumentParser):
     """argparse's own, with a mistake told as everywhere else: one line, exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"error: {message}; {self.prog} --help lists the options", file=sys.stderr)
-        sys.exit(REQUEST_IS_WRONG)
+        end(f"error: {message}; {self.prog} --help lists the options", REQUEST_IS_WRONG)
 
 
 @contextmanager

@@ -100,9 +100,13 @@ def read_plan(sweep: Path, arguments: Sequence[str]) -> list[Cell]:
     return cells
 
 
+def sweeps_below(parent: Path) -> list[Path]:
+    """The folders of sweeps, in the order in which they began: their names are dates."""
+    return sorted(path.parent for path in parent.glob(f"*/{PLAN}"))
+
+
 def newest_sweep(parent: Path) -> Path:
-    """The last that began of the folders below `parent`, whose names are dates."""
-    found = sorted(path.parent for path in parent.glob(f"*/{PLAN}"))
+    found = sweeps_below(parent)
     if not found:
         raise RequestError(f"rerun=failed: no sweep below {parent}; name its folder with sweep_dir=...")
     return found[-1]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tgpo import distributed
-from tgpo.engine import Collected, Engine
+from tgpo.engine import Collected, Engine, NothingToImitateError
 from tgpo.functional.batching import dealt
 from tgpo.functional.reduce import reduce, token_weights
 from tgpo.functional.schedule import learning_rate
@@ -73,11 +73,12 @@ class Trainer:
         A step of imitation that has nothing to imitate is one without an update: no batch, and `train/updates` 0.
         """
         started = time.perf_counter()
-        if missing := self.engine.missing_all(k, self.objective):
-            return self._idle(k, missing, started), None
         due = is_due(k, self.metrics.divergence_every) and self.engine.teacher is not None
         observe_topk = self.metrics.topk if due else 0
-        collected = self.engine.collect(k, self.objective, observe_topk)
+        try:
+            collected = self.engine.collect(k, self.objective, observe_topk)
+        except NothingToImitateError as nothing:
+            return self._idle(k, nothing.missing, started), None
         seconds = collected.seconds
         with timed(seconds, "update"):
             credit, updates = self._updates(k, collected, observe_topk)

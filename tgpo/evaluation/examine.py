@@ -54,9 +54,9 @@ def renamed(problem: str) -> str:
 
 def check_room(exam: Exam, path: str, tokenizer: Any, room: int | None) -> int:
     """Tokens of the exam's longest prompt and response, which the model has positions for."""
-    from tgpo.rollout.base import encode_prompts
+    from tgpo.preflight import longest_prompt
 
-    prompt = max(map(len, encode_prompts(tokenizer, exam.eval_problems())))
+    prompt, _ = longest_prompt(exam.eval_problems(), tokenizer)
     if room is not None and prompt + exam.max_response_length > room:
         raise RequestError(
             f"{exam.name}: prompts of {prompt} tokens and {exam.capped_by}={exam.max_response_length} exceed the "

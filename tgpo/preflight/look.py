@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,20 +101,26 @@ _written: WeakKeyDictionary[Request, list[Written]] = WeakKeyDictionary()
 def written(request: Request, tokenizer: Any) -> list[Written]:
     """Rollouts first, which alone the teacher reads; measured once for each request."""
     from tgpo.evaluation.suite import exams
-    from tgpo.rollout.base import encode_prompts
-
-    def longest(problems: list[Problem]) -> tuple[int, str]:
-        wordy = sorted(problems, key=lambda p: len(p.system or "") + len(p.prompt))[-MOST_CHARACTERS:]
-        return max((len(ids), p.id) for ids, p in zip(encode_prompts(tokenizer, wordy), wordy, strict=True))
 
     if request not in _written:
         options = request.options
         trained, cap = problems_met(request, options.train.steps), options.rollout.max_response_length
         _written[request] = [
-            Written(*longest(trained), cap, "rollout.max_response_length"),
-            *(Written(*longest(e.eval_problems()), e.max_response_length, e.capped_by) for e in exams(request)),
+            Written(*longest_prompt(trained, tokenizer), cap, "rollout.max_response_length"),
+            *(
+                Written(*longest_prompt(exam.eval_problems(), tokenizer), exam.max_response_length, exam.capped_by)
+                for exam in exams(request)
+            ),
         ]
     return _written[request]
+
+
+def longest_prompt(problems: Sequence[Problem], tokenizer: Any) -> tuple[int, str]:
+    """Its tokens, and whose it is."""
+    from tgpo.rollout.base import encode_prompts
+
+    wordy = sorted(problems, key=lambda p: len(p.system or "") + len(p.prompt))[-MOST_CHARACTERS:]
+    return max((len(ids), p.id) for ids, p in zip(encode_prompts(tokenizer, wordy), wordy, strict=True))
 
 
 def longest_sequence(request: Request, tokenizer: Any) -> int:
