@@ -16,9 +16,13 @@ def main() -> None:
     parser.add_argument(
         "sweeps", nargs="*", type=Path, metavar="SWEEP", help="the sweeps' folders (default: the newest)"
     )
+    parser.add_argument("--add", action="store_true", help="the sweeps' runs to those that are committed")
     parser.add_argument("--again", action="store_true", help="from the committed runs.csv, without the runs")
     asked = parser.parse_args()
-    print(publish(CATALOGUE[asked.name], None if asked.again else asked.sweeps).read_text(encoding="utf-8"))
+    if asked.again and (asked.add or asked.sweeps):
+        parser.error("--again reads no sweep; leave out the others")
+    written = publish(CATALOGUE[asked.name], None if asked.again else asked.sweeps, asked.add)
+    print(written.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

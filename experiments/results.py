@@ -1,20 +1,23 @@
 """From a sweep to `results/NAME/`: a row a run, a table, a figure, the report, the record of what made them.
 
 All of it but the report is made from `runs.csv`, which is committed: `python -m experiments NAME --again` redoes it.
+`--add SWEEP` takes in the runs of a further sweep; each sitting has its record in the manifest, and its report.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from experiments.sweeps import newest_sweep, write_manifest
+from experiments.sweeps import newest_sweep, sitting, write_manifest
 from experiments.tables import Experiment, figure, label, tables
 from tgpo.config import build
+from tgpo.errors import RequestError
 from tgpo.report.collect import RunFiles
 from tgpo.report.find import find_runs, planned
 from tgpo.report.sweep import Member, Sweep, read_sweep
@@ -23,41 +26,56 @@ from tgpo.rundir import read_json, write_whole
 from tgpo.types import TEACHER_NEEDS
 
 
-def publish(experiment: Experiment, sweeps: Sequence[Path] | None) -> Path:
-    """Writes its results from the sweeps (the newest of each by default), or with None from the committed runs.csv."""
+def publish(experiment: Experiment, sweeps: Sequence[Path] | None, add: bool = False) -> Path:
+    """Writes its results from the sweeps (the newest of each by default), or with None from the committed runs.csv.
+
+    With `add` the sweeps' runs come to those that are committed: an experiment may be run in several sittings, on
+    several machines.
+    """
+    if add and not sweeps:
+        raise RequestError("--add: say which sweeps; those of multirun may be published already")
     if sweeps is not None:
-        collect(experiment, sweeps or [newest_sweep(name) for name in experiment.sources])
+        sweeps = sweeps or [newest_sweep(name) for name in experiment.sources]
+        collect(experiment, sweeps, len(sweeps) if add else experiment.own, add)
     runs = pd.read_csv(experiment.folder / "runs.csv")
     write_whole(experiment.folder / "table.md", tables(runs, experiment))
     write_whole(experiment.folder / "figure.svg", figure(runs, experiment))
     return experiment.folder / "table.md"
 
 
-def collect(experiment: Experiment, sweeps: Sequence[Path]) -> None:
-    """`runs.csv`, the manifest and the report, from the runs themselves."""
-    sweep = read_sweep(chosen(experiment, sweeps))
-    experiment.folder.mkdir(parents=True, exist_ok=True)
+def collect(experiment: Experiment, sweeps: Sequence[Path], own: int, add: bool) -> None:
+    """`runs.csv`, the manifest and the report, from the runs themselves. The first `own` sweeps are its own."""
+    sweep = read_sweep(chosen(experiment, sweeps, own))
     counted = sweep.of("counted")
-    runs = pd.DataFrame([row(member, experiment.keys) for member in counted])
-    runs = runs.sort_values([*experiment.keys, "seed"], kind="stable", key=lambda column: column.map(order))
-    write_whole(experiment.folder / "runs.csv", runs.to_csv(index=False, float_format="%.12g"))
-    command = f"make reproduce EXP={experiment.name}"
     done = {member.run.path.resolve() for member in counted}
     begun = [member.run.path for member in sweep.of("unfinished")]
-    missing = (
-        begun if experiment.only else [path for path in planned(sweeps[: experiment.own]) if path.resolve() not in done]
-    )
-    write_manifest(experiment.folder / "manifest.json", command, [m.run for m in counted], [p.name for p in missing])
-    publish_report(sweep, experiment.folder)
+    missing = begun if experiment.only else [path for path in planned(sweeps[:own]) if path.resolve() not in done]
+    folder = experiment.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = pd.DataFrame([row(member, experiment.keys) for member in counted])
+    write_whole(folder / "runs.csv", merged(runs, folder / "runs.csv" if add else None, experiment.keys))
+    record = {"sweeps": [f"{path.parent.name}/{path.name}" for path in map(Path.resolve, sweeps)]}
+    record |= sitting([member.run for member in counted], [path.name for path in missing])
+    number = write_manifest(folder / "manifest.json", f"make reproduce EXP={experiment.name}", record, add)
+    publish_report(sweep, folder, number)
 
 
-def chosen(experiment: Experiment, sweeps: Sequence[Path]) -> list[Path]:
+def merged(runs: pd.DataFrame, committed: Path | None, keys: tuple[str, ...]) -> str:
+    """The CSV of the runs and of those that are committed; a seed of an arm that both have is the new one's."""
+    form = {"index": False, "float_format": "%.12g"}
+    if committed and committed.is_file():
+        runs = pd.read_csv(StringIO(runs.to_csv(**form)))  # as the others are: text, numbers and what is absent
+        runs = pd.concat([pd.read_csv(committed), runs]).drop_duplicates([*keys, "seed"], keep="last")
+    return runs.sort_values([*keys, "seed"], kind="stable", key=lambda column: column.map(order)).to_csv(**form)
+
+
+def chosen(experiment: Experiment, sweeps: Sequence[Path], own: int) -> list[Path]:
     """The folders of the runs that belong to the experiment."""
-    own = found(sweeps[: experiment.own])
-    rows = set(experiment.only or [row_of(run, experiment) for run in own])
-    seeds = {run.config.get("seed") for run in own}
-    elsewhere = [run for run in found(sweeps[experiment.own :]) if run.config.get("seed") in seeds]
-    return [run.path for run in [*own, *elsewhere] if row_of(run, experiment) in rows]
+    its = found(sweeps[:own])
+    rows = set(experiment.only or [row_of(run, experiment) for run in its])
+    seeds = {run.config.get("seed") for run in its}
+    elsewhere = [run for run in found(sweeps[own:]) if run.config.get("seed") in seeds]
+    return [run.path for run in [*its, *elsewhere] if row_of(run, experiment) in rows]
 
 
 def found(sweeps: Sequence[Path]) -> list[RunFiles]:
@@ -73,11 +91,11 @@ def order(value: Any) -> tuple[int, float, str]:
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
-def publish_report(sweep: Sweep, folder: Path) -> None:
-    """The sweep's page alone: its figures and frames are in it, or beside it in runs.csv."""
-    aside = folder / ".report"
-    write_page(sweep, aside, [])
-    (aside / "report.html").replace(folder / "report.html")
+def publish_report(sweep: Sweep, folder: Path, number: int) -> None:
+    """The page of one sitting alone: its figures and frames are in it, or beside it in runs.csv."""
+    name, aside = "report.html" if number == 1 else f"report-{number}.html", folder / ".report"
+    write_page(sweep, aside, f"python -m experiments {folder.name}", linked=False)
+    (aside / "report.html").replace(folder / name)
     shutil.rmtree(aside)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tgpo.errors import Parser, RequestError
 from tgpo.report.collect import RunFiles
 from tgpo.report.find import find_runs
-from tgpo.report.manifest import manifest
-from tgpo.rundir import write_whole
+from tgpo.report.manifest import launch_commands, manifest
+from tgpo.rundir import read_json, write_whole
 from tgpo.sweep import sweeps_below
 
 ROOT = Path(__file__).parents[1]
@@ -43,13 +44,23 @@ def asked_for(name: str, doc: str | None) -> tuple[list[RunFiles], list[str]]:
     return done, unfinished
 
 
-def write_manifest(path: Path, command: str, done: Sequence[RunFiles], unfinished: Sequence[str]) -> None:
-    record = {
-        "command": command,
+def sitting(done: Sequence[RunFiles], unfinished: Sequence[str]) -> dict[str, Any]:
+    """The record of runs that were made together."""
+    return {
+        "commands": launch_commands(done),
         "runs_done": len(done),
         "runs_not_done": list(unfinished),
         "seeds": sorted({run.config["seed"] for run in done}),
         **manifest(done),
         "seconds": float(sum(run.status["timings"]["seconds"] for run in done)),
     }
-    write_whole(path, json.dumps(record, indent=1) + "\n")
+
+
+def write_manifest(path: Path, command: str, record: dict[str, Any], add: bool = False) -> int:
+    """What made a result: one sitting, or with `add` one more; the same sweeps again replace theirs. Returns which."""
+    sittings = read_json(path).get("sittings", []) if add else []
+    same = [number for number, other in enumerate(sittings) if other["sweeps"] == record.get("sweeps")]
+    number = same[0] if same else len(sittings)
+    sittings[number : number + 1] = [record]
+    write_whole(path, json.dumps({"command": command, "sittings": sittings}, indent=1) + "\n")
+    return number + 1

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from experiments.catalogue import CATALOGUE, MEASURED
 from experiments.gradient_variance.__main__ import jackknifed, log_ratio, noise
+from experiments.results import publish
 from experiments.run import commands
 from experiments.tables import Experiment, figure, tables
 from tests.compose import group_choices
 from tests.conftest import ROOT
+from tests.report.made import make_run
+from tgpo.errors import RequestError
 
 PUBLISHED = sorted(name for name, found in CATALOGUE.items() if (found.folder / "runs.csv").is_file())
 
@@ -23,8 +32,54 @@ def test_the_table_is_made_from_the_committed_runs(name):
     experiment = CATALOGUE[name]
     runs = pd.read_csv(experiment.folder / "runs.csv")
     assert tables(runs, experiment) == (experiment.folder / "table.md").read_text()
-    assert json.loads((experiment.folder / "manifest.json").read_text())["runs_done"] == len(runs)
+    made = json.loads((experiment.folder / "manifest.json").read_text())
+    assert sum(sitting["runs_done"] for sitting in made["sittings"]) == len(runs)
     assert figure(runs, experiment).startswith("<svg")
+
+
+def swept(folder: Path, seeds: Sequence[int]) -> Path:
+    """Runs of two objectives at two students, as a sweep leaves them."""
+    for n, (seed, student, name) in enumerate(product(seeds, ("tiny-near", "tiny-far"), ("GRPO", "RKL"))):
+        more = {"objective._target_": f"tgpo.objectives.{name.lower()}.{name}"}
+        run = make_run(
+            folder, name.lower(), seed, 0.5 + 0.01 * n, student=student, more=more, name=str(n), started=seed
+        )
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        del config["objective"]["weight"]  # which these two do not have
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        (run / "report").mkdir()
+        (run / "report" / "report.html").write_text("the run's own page")
+    return folder
+
+
+@pytest.mark.slow  # writes four whole reports
+def test_an_experiment_in_two_sittings_is_one_in_a_single_one(tmp_path, monkeypatch):
+    """On two machines, say: the second has the first one's published rows and none of its runs."""
+    experiment = Experiment("made", across="student")
+    first, second, whole = (tmp_path / name for name in ("first", "second", "whole"))
+    swept(whole / "a", [0, 1]), swept(whole / "b", [2]), swept(first / "a", [0, 1]), swept(second / "b", [2])
+    monkeypatch.setattr("experiments.tables.ROOT", tmp_path / "at once")
+    publish(experiment, [whole])
+    at_once = experiment.folder
+    monkeypatch.setattr("experiments.tables.ROOT", tmp_path)
+    publish(experiment, [first])
+    shutil.rmtree(first)
+    for _ in range(2):  # the same sweep again stands once
+        publish(experiment, [second], add=True)
+        for name in ("runs.csv", "table.md", "figure.svg"):
+            assert (experiment.folder / name).read_text() == (at_once / name).read_text()
+        made = json.loads((experiment.folder / "manifest.json").read_text())
+        assert [(sitting["runs_done"], sitting["seeds"]) for sitting in made["sittings"]] == [(8, [0, 1]), (4, [2])]
+    pages = sorted(experiment.folder.glob("*.html"))
+    assert [page.name for page in pages] == ["report-2.html", "report.html"]
+    for page in pages:  # of runs that its readers do not have
+        assert "python -m experiments made" in page.read_text()
+        assert not re.search(r"<a [^>]*report\.html", page.read_text())
+
+
+def test_sweeps_that_are_added_are_named():
+    with pytest.raises(RequestError, match="--add: say which sweeps"):
+        publish(Experiment("made"), [], add=True)
 
 
 def test_columns_are_in_the_order_of_their_number_and_not_of_its_digits():

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from experiments.sweeps import ROOT, asked_for, write_manifest
+from experiments.sweeps import ROOT, asked_for, sitting, write_manifest
 from tgpo.errors import told
 from tgpo.report.collect import RunFiles, run_numbers
 from tgpo.report.markdown import fill, mean_and_range
@@ -52,7 +52,7 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_whole(RESULTS / "summary.csv", summary.to_csv(index=False, float_format="%.6g"))
     write_whole(RESULTS / "table.md", table(pd.read_csv(RESULTS / "summary.csv")))
-    write_manifest(RESULTS / "manifest.json", COMMAND, done, unfinished)
+    write_manifest(RESULTS / "manifest.json", COMMAND, sitting(done, unfinished))
     shown = (RESULTS / "table.md").read_text()
     fill(Path(__file__).parent / "README.md", "table", shown)
     print(shown)

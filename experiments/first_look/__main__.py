@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from experiments.sweeps import ROOT, asked_for, write_manifest
+from experiments.sweeps import ROOT, asked_for, sitting, write_manifest
 from tgpo.errors import told
 from tgpo.report.collect import RunFiles, run_numbers
 from tgpo.report.figures import COLOURS, HEIGHT, to_svg
@@ -78,7 +78,7 @@ def main() -> None:
     write_whole(RESULTS / "table.md", table(summary))
     write_whole(RESULTS / "accuracy.svg", figure(data, "accuracy", "Held-out accuracy", "fraction right"))
     write_whole(RESULTS / "length.svg", figure(data, "length", "Response length", "tokens, mean"))
-    write_manifest(RESULTS / "manifest.json", COMMAND, done, unfinished)
+    write_manifest(RESULTS / "manifest.json", COMMAND, sitting(done, unfinished))
     print((RESULTS / "table.md").read_text())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 METRICS = ("reward/mean", "response/length_mean", "response/truncated_fraction", "gradient/norm", "gradient/variance",
-           "gradient/snr", "divergence/reverse_kl_k1")  # fmt: skip
+           "gradient/snr", "divergence/reverse_kl_k1", "time/step")  # fmt: skip
 
 
 def make_run(
@@ -25,7 +25,8 @@ def make_run(
         "name": "made", "seed": seed, "output_dir": str(run), "choices": {"objective": objective, "student": student},
         "objective": {"_target_": f"tgpo.objectives.{objective}.X", "weight": 0.5},
         "student": {"name": student, "path": f"tiny:{student}"}, "teacher": {"name": "tiny", "path": "tiny:teacher"},
-        "task": {"_target_": f"tgpo.tasks.{task}.X"}, "rollout": {"group_size": 8, "max_response_length": 96},
+        "task": {"_target_": f"tgpo.tasks.{task}.X"},
+        "rollout": {"prompts_per_batch": 4, "group_size": 8, "max_response_length": 96},
         "train": {"steps": steps, "threads": None},
         "overrides": [f"objective={objective}", f"seed={seed}", *overrides],
     }  # fmt: skip

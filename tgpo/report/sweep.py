@@ -200,14 +200,14 @@ def write_sweep_report(
     """
     sweep = read_sweep(directories, baseline, task)
 
-    from tgpo.report.sweep_page import write_page
+    from tgpo.report.sweep_page import report_command, write_page
 
     folder = output or sweep.root / "report"
     if sweep.root == Path(sweep.root.anchor) and output is None:
         raise RequestError("the directories share no folder to hold the report; say where with --output DIR")
     options = [word for name, value in (("baseline", baseline), ("task", task), ("output", output)) if value is not None
                for word in (f"--{name}", str(value))]  # fmt: skip
-    page = write_page(sweep, folder, options)
+    page = write_page(sweep, folder, report_command(sweep, options))
     for line in closing_lines(sweep):
         say(line)
     return page

@@ -29,8 +29,13 @@ OTHERS = {
 }  # fmt: skip
 
 
-def write_page(sweep: Sweep, folder: Path, options: Sequence[str]) -> Path:
-    """`report.html`, `table.md`, the frames and an SVG a figure; `options` are those of the report's own command."""
+def write_page(sweep: Sweep, folder: Path, command: str, linked: bool = True) -> Path:
+    """`report.html`, `table.md`, the frames and an SVG a figure.
+
+    Args:
+        command: what makes the page again.
+        linked: whether it links to the runs' own pages; not where it is to be read without the runs.
+    """
     make_folder(folder, "--output")
     records = records_frame(sweep)
     panels = sweep_panels(sweep, records)
@@ -38,11 +43,11 @@ def write_page(sweep: Sweep, folder: Path, options: Sequence[str]) -> Path:
         write_whole(folder / f"{panel.slug}.svg", panel.svg())
     write_frames(sweep, records, folder)
     write_whole(folder / "table.md", markdown(sweep))
-    write_whole(folder / "report.html", render(sweep, panels, folder, options))
+    write_whole(folder / "report.html", render(sweep, panels, command, folder if linked else None))
     return folder / "report.html"
 
 
-def render(sweep: Sweep, panels: dict[str, list[Panel]], folder: Path, options: Sequence[str] = ()) -> str:
+def render(sweep: Sweep, panels: dict[str, list[Panel]], command: str, folder: Path | None) -> str:
     looks = styles(sweep.arms)
     runs = [m.run for m in sweep.members]
     compared, curves = ([panel.shown() for panel in panels[section]] for section in ("compared", "curves"))
@@ -62,7 +67,7 @@ def render(sweep: Sweep, panels: dict[str, list[Panel]], folder: Path, options: 
         unfinished=[{"name": m.name, "state": m.state, "step": m.run.status.get("step", NONE), "reason": m.reason}
                     for m in sweep.of("unfinished")],
         notes=sweep.notes,
-        commands=[*launch_commands(runs), report_command(sweep, options)],
+        commands=[*launch_commands(runs), command],
         runs=[run_row(member, folder) for member in sweep.members],
         provenance=yaml.safe_dump(
             {**manifest(runs), "uncommitted changes in": len(dirty(runs))}, sort_keys=False, allow_unicode=True
@@ -172,15 +177,16 @@ def explained(sweep: Sweep) -> str:
 
 
 def report_command(sweep: Sweep, options: Sequence[str]) -> str:
+    """The report's own, with the options it was given."""
     return shlex.join(["python", "-m", "tgpo.report", *map(str, sweep.directories), *options])
 
 
-def run_row(member: Member, folder: Path) -> dict[str, Any]:
+def run_row(member: Member, folder: Path | None) -> dict[str, Any]:
     page, arm = member.run.path / "report" / "report.html", member.arm
     accuracy = member.numbers["final accuracy"]
     return {
         "name": member.name,
-        "link": quote(os.path.relpath(page, folder)) if page.is_file() else None,
+        "link": quote(os.path.relpath(page, folder)) if folder and page.is_file() else None,
         "arm": arm.label if arm else NONE,
         "seed": NONE if member.seed is None else member.seed,
         "state": member.state if member.standing in ("counted", "unfinished") else f"{member.state}, not counted",
