@@ -37,6 +37,8 @@ def test_folders_are_named_by_what_differs():
     ]  # fmt: skip
     assert cells[3].overrides == ("experiment=compare", "train.steps=3", "objective=rkl", "seed=1")
     assert name_cells([["seed=3"]])[0].folder == "0_seed=3"
+    arms = name_cells([["seed=3", "tuned=rkl"], ["seed=3", "tuned=rkl", "objective.estimator=k2_loss"]])
+    assert [cell.folder for cell in arms] == ["0", "1_objective.estimator=k2_loss"]
 
 
 def test_folders_are_one_deep_and_short_enough():

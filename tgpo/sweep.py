@@ -54,16 +54,17 @@ class Cell:
 
 
 def name_cells(expanded: Sequence[Sequence[str]]) -> list[Cell]:
-    """`<n>_<overrides>`, of the overrides that differ between the runs (all of them where none does)."""
+    """`<n>_<overrides>`, of the overrides that not all runs have (all of them where none differs)."""
     expanded = [[o for o in overrides if option(o) not in OF_THE_SWEEP] for overrides in expanded]
     if not expanded:
         return []
-    varied = [o for o in expanded[0] if any(o not in overrides for overrides in expanded)]
-    shown = {option(o) for o in varied or expanded[0]} - {"experiment"}
+    common = set.intersection(*map(set, expanded))
+    varied = {option(o) for overrides in expanded for o in overrides if o not in common}
+    shown = (varied or {option(o) for o in expanded[0]}) - {"experiment"}
     cells = []
     for number, overrides in enumerate(expanded):
         name = re.sub(r"[^\w=,.:+@\[\]-]", "_", ",".join(o for o in overrides if option(o) in shown))
-        cells.append(Cell(folder_name(f"{number}_{name}"), tuple(overrides)))
+        cells.append(Cell(folder_name(f"{number}_{name}" if name else str(number)), tuple(overrides)))
     return cells
 
 
