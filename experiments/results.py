@@ -53,6 +53,7 @@ def collect(experiment: Experiment, sweeps: Sequence[Path], own: int, add: bool)
     folder = experiment.folder
     folder.mkdir(parents=True, exist_ok=True)
     runs = pd.DataFrame([row(member, experiment.keys) for member in counted])
+    runs = runs.reindex(columns=[*experiment.keys, *runs.columns.difference(experiment.keys, sort=False)])
     write_whole(folder / "runs.csv", merged(runs, folder / "runs.csv" if add else None, experiment.keys))
     record = {"sweeps": [f"{path.parent.name}/{path.name}" for path in map(Path.resolve, sweeps)]}
     record |= sitting([member.run for member in counted], [path.name for path in missing])
@@ -66,7 +67,8 @@ def merged(runs: pd.DataFrame, committed: Path | None, keys: tuple[str, ...]) ->
     if committed and committed.is_file():
         runs = pd.read_csv(StringIO(runs.to_csv(**form)))  # as the others are: text, numbers and what is absent
         runs = pd.concat([pd.read_csv(committed), runs]).drop_duplicates([*keys, "seed"], keep="last")
-    return runs.sort_values([*keys, "seed"], kind="stable", key=lambda column: column.map(order)).to_csv(**form)
+    ordered = runs.sort_values([*keys, "seed"], kind="stable", key=lambda column: column.map(order))
+    return ordered.to_csv(**form)
 
 
 def chosen(experiment: Experiment, sweeps: Sequence[Path], own: int) -> list[Path]:
@@ -83,7 +85,7 @@ def found(sweeps: Sequence[Path]) -> list[RunFiles]:
 
 
 def row_of(run: RunFiles, experiment: Experiment) -> str:
-    return label([str(setting(run, key)) for key in experiment.rows], experiment.rows)
+    return label([setting(run, key) for key in experiment.rows], experiment.rows)
 
 
 def order(value: Any) -> tuple[int, float, str]:
@@ -120,16 +122,16 @@ def setting(run: RunFiles, key: str) -> Any:
 
 def further(run: RunFiles) -> dict[str, float]:
     """How soon it was good (the mean over its evaluations), and what it spent."""
-    rollouts = run.config["rollout"]["prompts_per_batch"] * run.config["rollout"]["group_size"]
+    objective, rollout = build(dict(run.config), "objective"), run.config["rollout"]
+    sampled = [objective.mix(g, rollout["group_size"]).student for g in range(rollout["prompts_per_batch"])]
     # an objective without rollouts of its own has no such column
     lengths = run.train.get("response/length_mean", pd.Series(dtype=float)).dropna()
-    generated = float(lengths.sum()) * rollouts
-    asks_teacher = bool(build(dict(run.config), "objective").needs & TEACHER_NEEDS)
+    generated = float(lengths.sum()) * sum(sampled)
     return {
         "mean accuracy": float(run.accuracy()["accuracy"].mean()),
         "longest": float(lengths.max()),  # a batch's mean, at its longest
         "generated tokens": generated,
-        "tokens the teacher scored": generated if asks_teacher else 0.0,
+        "tokens the teacher scored": generated if objective.needs & TEACHER_NEEDS else 0.0,
         "tokens the teacher wrote": written(run),
         "gradient signal to noise": float(run.train["gradient/snr"].median()),
         # of the median step: a machine that was busy or stopped for a while is not the objective's doing
@@ -139,13 +141,12 @@ def further(run: RunFiles) -> dict[str, float]:
 
 
 def written(run: RunFiles) -> float:
-    """Of the run's own demonstrations: all attempts, each as long as the mean of those that were kept."""
+    """Of the run's own demonstrations: every attempt at every problem, as long as the mean of those that were kept."""
     folder = run.path / "demonstrations"
     if not (folder / "recipe.json").is_file():
         return 0.0
-    kept = pd.concat(
-        [pd.read_parquet(part, columns=["problem_id", "response_ids"]) for part in folder.glob("*.parquet")]
-    )
-    recipe = read_json(folder / "recipe.json")
-    attempts = kept["problem_id"].nunique() * recipe["keep"] * recipe["attempts"]
-    return float(attempts * kept["response_ids"].map(len).mean())
+    kept = pd.concat([pd.read_parquet(part, columns=["response_ids"]) for part in folder.glob("*.parquet")])
+    task, recipe, config = build(dict(run.config), "task"), read_json(folder / "recipe.json"), run.config
+    steps, prompts = range(1, config["train"]["steps"] + 1), config["rollout"]["prompts_per_batch"]
+    asked = {problem.id for k in steps for problem in task.train_problems(config["seed"], k, prompts)}
+    return float(len(asked) * recipe["keep"] * recipe["attempts"] * kept["response_ids"].map(len).mean())

@@ -79,18 +79,18 @@ class Experiment:
         return (*self.rows, *([self.across] if self.across else []))
 
 
-def label(values: Sequence[str], keys: Sequence[str]) -> str:
+def label(values: Sequence[Any], keys: Sequence[str]) -> str:
     """`tgpo reward=False`; what an objective does not have is left out."""
-    named = [
+    return " ".join(
         value if key == "objective" else f"{key.rsplit('.', 1)[-1]}={value}"
-        for key, value in zip(keys, values, strict=True)
-    ]
-    return " ".join(part for part, value in zip(named, values, strict=True) if value not in ("None", "nan"))
+        for key, value in zip(keys, map(text, values), strict=True)
+        if value not in ("None", "nan")
+    )
 
 
 def labelled(runs: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
     """With the row of the table that each run belongs to, as `arm`."""
-    values = runs[list(experiment.rows)].map(str).to_numpy().tolist()  # astype(str) keeps NaN
+    values = runs[list(experiment.rows)].astype(object).to_numpy().tolist()
     runs = runs.assign(arm=[label(own, experiment.rows) for own in values])
     if experiment.across and experiment.order:
         seeds = set.intersection(*(set(of["seed"]) for _, of in runs.groupby(experiment.across)))  # that all have
@@ -125,7 +125,7 @@ def summary(runs: pd.DataFrame, numbers: Sequence[str], baseline: str | None) ->
     for arm, group in by_seed.items():
         accuracy = group["final accuracy"]
         row = {"arm": f"`{arm}`", "runs": str(len(group)), "final accuracy": told(accuracy, "final accuracy")}
-        if baseline is not None:
+        if baseline in by_seed:
             difference = {} if arm == baseline else less(accuracy, by_seed[baseline]["final accuracy"])
             row[f"minus {baseline}"] = interval(difference, "difference", "+.3f")
             p.append(difference.get("p", float("nan")))

@@ -16,13 +16,15 @@ import yaml
 
 from experiments.catalogue import CATALOGUE, MEASURED
 from experiments.gradient_variance.__main__ import jackknifed, log_ratio, noise
-from experiments.results import publish
+from experiments.results import further, publish
 from experiments.run import commands
-from experiments.tables import Experiment, figure, tables
-from tests.compose import group_choices
+from experiments.tables import Experiment, figure, labelled, tables
+from tests.compose import composed, group_choices
 from tests.conftest import ROOT
 from tests.report.made import make_run
+from tgpo.config import check
 from tgpo.errors import RequestError
+from tgpo.report.collect import read_run
 
 PUBLISHED = sorted(name for name, found in CATALOGUE.items() if (found.folder / "runs.csv").is_file())
 
@@ -75,6 +77,35 @@ def test_an_experiment_in_two_sittings_is_one_in_a_single_one(tmp_path, monkeypa
     for page in pages:  # of runs that its readers do not have
         assert "python -m experiments made" in page.read_text()
         assert not re.search(r"<a [^>]*report\.html", page.read_text())
+
+
+@pytest.mark.slow  # writes a whole report
+def test_arms_without_an_option_and_tables_without_their_baseline(tmp_path, monkeypatch):
+    """As a sweep leaves it that was cut off before its other arms."""
+    monkeypatch.setattr("experiments.tables.ROOT", tmp_path)
+    experiment = Experiment("made", rows=("objective", "objective.topk"), baseline="tgpo")
+    swept(tmp_path / "sweep" / "a", [0])
+    publish(experiment, [tmp_path / "sweep"])
+    assert "minus" not in (experiment.folder / "table.md").read_text()
+    runs = pd.read_csv(experiment.folder / "runs.csv").assign(**{"objective.topk": [5.0, None, None, None]})
+    assert set(labelled(runs, experiment)["arm"]) == {"grpo topk=5", "grpo", "rkl"}
+
+
+def test_what_a_run_spent_counts_what_was_sampled_and_asked(tmp_path):
+    """`luffy` samples seven of eight responses; a teacher that is never right was asked all the same."""
+    more = {"objective._target_": "tgpo.objectives.luffy.LUFFY", "rollout.prompts_per_batch": 2}
+    path = make_run(tmp_path, "luffy", more=more)
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    del config["objective"]["weight"]
+    config["task"] = check(composed("output_dir=unused")).resolved["task"]
+    (path / "config.yaml").write_text(yaml.safe_dump(config))
+    (path / "demonstrations").mkdir()
+    (path / "demonstrations" / "recipe.json").write_text('{"keep": 1, "attempts": 3}')
+    kept = pd.DataFrame({"problem_id": ["one"], "response_ids": [[1, 2, 3, 4, 5]]})
+    kept.to_parquet(path / "demonstrations" / "part-00000-0.parquet")
+    spent = further(read_run(path))
+    assert spent["generated tokens"] == (31 + 32 + 33 + 34) * 2 * 7  # mean lengths of four steps
+    assert spent["tokens the teacher wrote"] == 4 * 2 * 3 * 5  # steps, problems, attempts, tokens
 
 
 def test_sweeps_that_are_added_are_named():

@@ -64,6 +64,13 @@ def trained(objective: str, change: Callable[[int, Rollout], Rollout]) -> dict[s
     return record
 
 
+def test_what_is_about_the_students_responses_is_absent_without_any():
+    record, _ = small("objective=sft").trainer.step(1)
+    absent = ("policy/sampler_logprob_gap", "divergence/", "response/", "reward/mean")
+    assert [name for name in record if name.startswith(absent)] == []
+    assert record["time/teacher"] < record["time/update"]  # it is not asked
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_response_truncated(objective):
     record = trained(objective, lambda _, rollout: cut(rollout, 3))

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from tests.parts import driven, small
+from tgpo.profile import Table
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +29,12 @@ def folder(tmp_path_factory):
     ]
     assert list(driven(small("train.profile=true", *tiny), run)) == list(range(1, STEPS + 1))
     return run / "profile"
+
+
+def test_a_step_with_nothing_to_imitate_is_counted_too():
+    table = Table()
+    table.add({"time/step": 0.5}, {})
+    assert (table.steps, set(table.seconds)) == (1, {"idle"})
 
 
 def test_the_trace_holds_three_steps_with_their_parts_by_name(folder):

@@ -42,7 +42,7 @@ def test_micro_batches_do_not_change_the_update(objective):
 def test_a_gradient_alone_is_the_one_that_is_stepped_with(objective):
     alone, trainer = (small(f"objective={objective}").trainer for _ in range(2))
     before = weights(alone)
-    gradient_P = alone.gradient(1)
+    gradient_P = alone.gradient(1, step=1)
     record, _ = trainer.step(1)
     assert torch.equal(weights(alone), before)
     # per group and whole: float32 sums in another order

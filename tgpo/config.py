@@ -115,6 +115,8 @@ def explain(error: ValidationError, names: list[str], prefix: str) -> str:
         return f"{key}: {message}" if first["type"] == "secret" else f"{key}: the name of a variable, in capitals"
     if not path:
         return prefix.removesuffix(".") + (": " if prefix else "") + message
+    if first["type"] == "value_error" and isinstance(first["input"], dict):  # of a section's options together
+        return f"{key}.{message}"
     return f"{key}={without_credentials(str(first['input']))}: {message[0].lower()}{message[1:]}"
 
 

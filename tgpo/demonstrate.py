@@ -8,7 +8,7 @@ from typing import Any
 
 from tgpo.config import Request
 from tgpo.models import eos_ids, load_model, load_tokenizer, pick_device, resolve
-from tgpo.preflight import problems_met
+from tgpo.preflight import most_shown, problems_met
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
 from tgpo.sampling import in_parts
@@ -16,14 +16,12 @@ from tgpo.seeds import derived_seed
 from tgpo.tasks.demonstrations import Tally, write
 from tgpo.types import Problem, Rollout
 
-ROWS_AT_ONCE = 512  # responses decoded together
-
 
 def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> Tally:
     """Demonstrations of every problem the run will meet, as many as its objective asks for, into `folder`."""
     options = request.options
     assert options.teacher.path is not None
-    keep, attempts = max(1, asked(request)), options.demonstrations.attempts
+    keep, attempts = max(1, most_shown(request)), options.demonstrations.attempts
     path = resolve(options.teacher.path, options.teacher.revision)
     tokenizer, device = load_tokenizer(path), pick_device(options.train.device)
     model = load_model(path, options.train.dtype, device, replaced=options.teacher.config)
@@ -33,7 +31,9 @@ def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> 
         seed = derived_seed(options.seed, "demonstrations", part)
         temperature, cap = options.demonstrations.temperature, options.rollout.max_response_length
         sampling = Sampling(keep * attempts, temperature, cap, seed)
-        rollouts = [rollout for part in in_parts(sampler, problems, sampling, ROWS_AT_ONCE) for rollout in part]
+        rollouts = [
+            rollout for part in in_parts(sampler, problems, sampling, options.eval.rows_at_once) for rollout in part
+        ]
         return rollouts, tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
 
     problems = problems_met(request, options.train.steps)
@@ -52,12 +52,6 @@ def recipe(request: Request) -> dict[str, Any]:
         "seed": options.seed,
         "temperature": options.demonstrations.temperature,
         "attempts": options.demonstrations.attempts,
-        "keep": max(1, asked(request)),
+        "keep": max(1, most_shown(request)),
         "max_response_length": options.rollout.max_response_length,
     }
-
-
-def asked(request: Request) -> int:
-    """The most demonstrations that the objective wants of one problem."""
-    rollout = request.options.rollout
-    return max(request.objective.mix(g, rollout.group_size).demonstrations for g in range(rollout.prompts_per_batch))

@@ -56,18 +56,31 @@ def gather(value: T) -> list[T]:
 
 def together(work: Callable[[], T]) -> list[T]:
     """What `work` gives on every process. Where it stops one of them, it stops all: none is left waiting."""
-    result: Any = None
-    error: Exception | None = None
-    try:
-        result = work()
-    except (RequestError, StoppedError) as found:
-        error = found
+    result, error = attempted(work)
     answers = gather((result, error))
-    for number, (_, raised) in enumerate(answers):
+    stop_all([raised for _, raised in answers])
+    return [answer for answer, _ in answers]  # pyright: ignore[reportReturnType]
+
+
+def side_by_side(work: Callable[[], T]) -> T:
+    """What `work` gives on this process, which is not handed round. Where it stops one of them, it stops all."""
+    result, error = attempted(work)
+    stop_all(gather(error))
+    return result  # pyright: ignore[reportReturnType]
+
+
+def attempted(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return work(), None
+    except (RequestError, StoppedError) as error:
+        return None, error
+
+
+def stop_all(errors: list[Exception | None]) -> None:
+    for number, raised in enumerate(errors):
         if raised is not None:
             kind = StoppedError if isinstance(raised, StoppedError) else RequestError
             raise raised if number == 0 else kind(f"process {number}: {raised}")
-    return [answer for answer, _ in answers]
 
 
 def once(work: Callable[[], T]) -> T:

@@ -134,6 +134,8 @@ class Engine:
             max_response_length=options.max_response_length,
             eos_ids=options.eos_ids,
         )
+        if written.off_policy_B.all():
+            observe_topk = 0  # the metrics are about what the student samples
         batch, observed = self._score(written, sampler_BT, step, objective, observe_topk, seconds)
         counts = rewards.timeouts, not_finite, missing
         return Collected(batch, rollouts, responses, reward_B, sampler_BT, observed, *counts, seconds)

@@ -97,6 +97,12 @@ class DemonstrationOptions(Options):
     temperature: float = Field(ge=0)
     attempts: int = Field(ge=1)
 
+    @model_validator(mode="after")
+    def _attempts_differ(self) -> DemonstrationOptions:
+        if self.path is None and self.attempts > 1 and self.temperature == 0:
+            raise ValueError(f"attempts={self.attempts}: at temperature 0 they are all the same; use attempts=1")
+        return self
+
 
 class RolloutOptions(Options):
     backend: Literal["hf", "vllm"]
@@ -111,10 +117,10 @@ class RolloutOptions(Options):
     def _cap_has_two_policies(self) -> RolloutOptions:
         if self.importance_cap is not None and self.old_logprobs != "recompute":
             raise ValueError(
-                "importance_cap weighs the trainer's policy against the sampler's; set old_logprobs=recompute"
+                "importance_cap: it weighs the trainer's policy against the sampler's; set old_logprobs=recompute"
             )
         if self.importance_cap is not None and self.temperature != 1:
-            raise ValueError("importance_cap needs temperature=1: the sampler's log-probabilities are those")
+            raise ValueError("importance_cap: it needs temperature=1: the sampler's log-probabilities are those")
         return self
 
 
@@ -164,9 +170,18 @@ class EvalOptions(Options):
     benchmarks: dict[str, dict[str, Any]]
 
     @model_validator(mode="after")
+    def _samples_differ(self) -> EvalOptions:
+        if self.held_out and self.samples_per_problem > 1 and self.temperature == 0:
+            raise ValueError(
+                f"samples_per_problem={self.samples_per_problem}: at temperature 0 they are all the same; give a "
+                "temperature too"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _evaluates_something(self) -> EvalOptions:
         if not self.held_out and not self.benchmarks:
-            raise ValueError("nothing to evaluate on; set held_out=true or choose eval=math")
+            raise ValueError("held_out=False: nothing to evaluate on; set held_out=true or choose eval=math")
         return self
 
 

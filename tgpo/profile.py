@@ -77,7 +77,8 @@ class Table:
             return
         parts = {name.removeprefix("time/"): float(v) for name, v in record.items() if name.startswith("time/")}
         del parts["step"]
-        parts["update"] -= parts.get("gradient_variance", 0.0)  # measured within it
+        if "update" in parts:  # a step with nothing to imitate has none
+            parts["update"] -= parts.get("gradient_variance", 0.0)  # measured within it
         parts |= spent
         for name, seconds in (parts | {"idle": wall - sum(parts.values())}).items():
             self.seconds[name] = self.seconds.get(name, 0.0) + seconds

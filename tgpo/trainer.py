@@ -25,7 +25,7 @@ from tgpo.passes import ONE, Passes
 from tgpo.policy import Policy
 from tgpo.profile import timed
 from tgpo.seeds import derived_seed
-from tgpo.types import Credit, Need
+from tgpo.types import Credit, Need, ScoredBatch, TeacherSignal
 from tgpo.weights import whole
 
 Numbers = dict[str, float]
@@ -43,7 +43,7 @@ class Update:
     first: bool  # the policy is still the one that sampled
     observe_topk: int
     trained_tokens: float  # at least 1: what the logged means divide by
-    own_tokens: float  # the same, of the tokens the student sampled
+    own_tokens: float  # of these the student's; without any, what is measured on them is not
 
 
 class Trainer:
@@ -120,9 +120,12 @@ class Trainer:
             "time/step": time.perf_counter() - started,
         }
 
-    def gradient(self, k: int) -> Tensor:
-        """Of the first update on rollout batch k, before clipping, as one vector. Nothing is trained."""
-        _, updates = self._updates(k, self.engine.collect(k, self.objective, 0), 0)
+    def gradient(self, batch: int, step: int) -> Tensor:
+        """Of the first update on rollout batch number `batch`, before clipping, as one vector. Nothing is trained.
+
+        What goes by the step, a weight that falls say, is as in `step`.
+        """
+        _, updates = self._updates(step, self.engine.collect(batch, self.objective, 0), 0)
         for unit in self._micro_batches(updates[0], by_group=False):
             for _ in self._backward(updates[0], unit):
                 pass
@@ -149,8 +152,10 @@ class Trainer:
             mask_UT, weights_BT = credit.mask_BT[row_U], torch.zeros_like(credit.mask_BT)
             weights_BT[row_U] = token_weights(mask_UT, self.objective.reduction, batch.max_response_length)
             trained = max(float(mask_UT.sum()), 1.0)
-            own = max(float((mask_UT * ~batch.off_policy_B[row_U, None]).sum()), 1.0)
-            updates.append(Update(collected, credit, row_U, weights_BT, not updates, observe_topk, trained, own))
+            own = float((mask_UT * ~batch.off_policy_B[row_U, None]).sum())
+            updates.append(
+                Update(collected, credit, row_U, weights_BT, not updates, observe_topk if own else 0, trained, own)
+            )
         return updates
 
     def _update(self, k: int, number: int, update: Update) -> Numbers | None:
@@ -226,14 +231,12 @@ class Trainer:
 
     def _loss(self, update: Update, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """One micro-batch's share of the loss, and of the values to log."""
-        if not len(rows):
+        batch = update.collected.batch.select(rows) if len(rows) else None
+        teacher = self._teacher(update, batch)
+        if batch is None:
             return self._nothing(update), {}
-        batch = update.collected.batch.select(rows)
         width = batch.mask_BT.shape[1]
         credit, weights_BT = update.credit.select(rows, width), update.weights_BT[rows, :width]
-        teacher = batch.teacher
-        if Need.TEACHER_FULL in self.objective.needs and (teacher is None or teacher.hidden_BTH is None):
-            teacher = self.engine.teacher_states(batch.tokens)
         student = self.policy(batch.tokens, teacher, update.observe_topk, self.objective.divergence)
         if Need.OLD_AT_TEACHER_TOPK in self.objective.needs and batch.old_at_teacher_topk_BTK is None:
             # one update a batch: pi_old is the policy as it stands
@@ -246,7 +249,7 @@ class Trainer:
             loss = loss - self.options.entropy_bonus * reduce(student.entropy_BT, credit.mask_BT / trained)
         token_means = {"policy/entropy": student.entropy_BT.detach(), **answer.token_means}
         own_means = {}
-        if update.first:
+        if update.first and update.own_tokens:
             sampler_BT = update.collected.sampler_logprobs_BT[rows, :width]
             own_means["policy/sampler_logprob_gap"] = (sampler_BT - student.logprobs_BT.detach()).abs()
         if update.observe_topk and update.collected.observed and student.topk_ids_BTK is not None:
@@ -261,6 +264,13 @@ class Trainer:
             **{name: (value_BT * credit.mask_BT).sum() / trained for name, value_BT in token_means.items()},
             **{name: (value_BT * own_BT).sum() / update.own_tokens for name, value_BT in own_means.items()},
         }
+
+    def _teacher(self, update: Update, batch: ScoredBatch | None) -> TeacherSignal | None:
+        """What it says of a micro-batch; asked for here where its states of the whole batch were not kept."""
+        whole = update.collected.batch.teacher
+        if Need.TEACHER_FULL not in self.objective.needs or (whole and whole.hidden_BTH is not None):
+            return batch.teacher if batch else None
+        return distributed.side_by_side(lambda: self.engine.teacher_states(batch.tokens) if batch else None)
 
     def _nothing(self, update: Update) -> Tensor:
         """The loss of a micro-batch that adds nothing, whose passes are made because other processes make theirs."""

@@ -83,9 +83,12 @@ def truths(draw: Draw) -> dict[str, float]:
 
 
 def covering(interval: ours.Interval, truth: float) -> dict[str, float]:
-    """The share of samples that have no interval, and of the others the share whose interval holds the truth."""
+    """The share of samples that have no interval, and of the others the share whose interval holds the truth.
+
+    One without a width is none: the report shows it as such (`statistics.ends`).
+    """
     low, high = (np.asarray(end) for end in interval)
-    there = np.isfinite(low) & np.isfinite(high)
+    there = np.isfinite(low) & np.isfinite(high) & (low < high)
     return {"none": float((~there).mean()), "coverage": float(((low <= truth) & (truth <= high))[there].mean())}
 
 

@@ -33,11 +33,14 @@ TINY = 1e-30
 
 
 def gram(student: str, objective: str, batches: int) -> np.ndarray:
-    """Inner products of the gradients of independent rollout batches: all that the statistics need."""
+    """Inner products of the gradients of independent rollout batches: all that the statistics need.
+
+    All are of the first step: a weight that falls with the step would be counted as noise.
+    """
     asked = request_from([f"student={student}", f"tuned={objective}", f"seed={SEED}", "metrics.divergence_every=0"])
     with tempfile.TemporaryDirectory() as folder:
         trainer = build(asked, None, demonstrations(asked, Path(folder))).trainer
-        gradients_NP = torch.stack([trainer.gradient(k) for k in range(1, batches + 1)])
+        gradients_NP = torch.stack([trainer.gradient(k, step=1) for k in range(1, batches + 1)])
     return (gradients_NP @ gradients_NP.T).double().numpy()
 
 
@@ -121,16 +124,24 @@ def figure(data: pd.DataFrame) -> str:
 def main() -> None:
     parser = Parser(prog="python -m experiments.gradient_variance", description=__doc__)
     parser.add_argument("--batches", type=int, default=32, help="independent rollout batches (default: 32)")
+    parser.add_argument(
+        "--objectives", nargs="+", choices=OBJECTIVES, default=OBJECTIVES, metavar="NAME",
+        help="measure these, beside what is committed of the others (default: all)",
+    )  # fmt: skip
     parser.add_argument("--again", action="store_true", help="the table from the committed noise.csv")
     asked = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     if not asked.again:
         rows = []
+        if set(asked.objectives) < set(OBJECTIVES):
+            known = pd.read_csv(RESULTS / "noise.csv")
+            rows = known[~known["objective"].isin(asked.objectives)].to_dict("records")
         for student in STUDENTS:
-            for objective in OBJECTIVES:
+            for objective in asked.objectives:
                 rows.append(measured(student, objective, asked.batches))
                 print(f"{student:16} {objective:10} noise to signal {shown(rows[-1])}", flush=True)
-                write_whole(RESULTS / "noise.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        rows.sort(key=lambda row: (STUDENTS.index(row["student"]), OBJECTIVES.index(row["objective"])))
+        write_whole(RESULTS / "noise.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
         origin = provenance({"seed": SEED})
         made = {name: origin[name] for name in ("versions", "hardware", "git") if name in origin}
         record = {"command": "make reproduce EXP=gradient_variance", "seed": SEED, **made,

@@ -110,6 +110,18 @@ RUN = [
     ("teacher=none", "objective=tgpo needs a teacher and teacher=none was given"),
     ("objective=sft teacher=none", "learns from demonstrations and teacher=none was given"),
     ("rollout.group_size=1", "rollout.group_size=1: objective=tgpo compares"),
+    ("eval.samples_per_problem=8", "at temperature 0 they are all the same; give a temperature too"),
+    ("objective=sft demonstrations.temperature=0", "demonstrations.attempts=2: at temperature 0"),
+    (
+        "objective=sft demonstrations.temperature=0 demonstrations.attempts=1 objective.demonstrations=2",
+        "demonstrations.temperature=0: objective=sft asks for 2 of a problem",
+    ),
+    (
+        "objective=rkl objective.estimator=k2_loss objective.clip_high=0.5",
+        "clip_high=0.5: k2_loss has no ratio to clip",
+    ),
+    ("objective=tgpo objective.reward=false objective.clip_low=0.5", "clip_low=0.5: without reward there is no ratio"),
+    ("objective=tgpo objective.reward=false objective.normalize_std=false", "normalize_std=False: without reward"),
     ("objective=grpo rollout.group_size=1", "use 2 or more"),
     ("objective=luffy rollout.group_size=1", "use 2 or more"),
     ("rollout.max_response_length=1020", "1024 positions"),

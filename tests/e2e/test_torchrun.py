@@ -121,6 +121,37 @@ def test_a_mistake_is_told_once(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+ONE_BAD_TEACHER = """
+import sys
+from tgpo import distributed
+from tgpo.engine import Engine
+from tgpo.errors import RequestError
+
+right = Engine.teacher_states
+
+def teacher_states(engine, tokens):
+    if distributed.rank() == 1:
+        raise RequestError("planted")
+    return right(engine, tokens)
+
+Engine.teacher_states = teacher_states
+sys.path.insert(0, ".")
+from run import main
+from tgpo import command
+command.guard(main)
+"""
+
+
+def test_a_teacher_that_is_wrong_in_one_process_stops_them_all(tmp_path):
+    """Each asks it for the states of its own micro-batches, in the middle of passes that they make together."""
+    (tmp_path / "bad.py").write_text(ONE_BAD_TEACHER)
+    command = [*TWO[:-1], str(tmp_path / "bad.py"), "objective=gkd", *ARGUMENTS, f"output_dir={tmp_path / 'run'}"]
+    process = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    assert process.returncode != 0
+    assert process.stderr.count("error: process 1: planted") == 1
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "failed"
+
+
 def test_processes_that_were_given_different_options_say_so(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+import yaml
 
 from tests.compose import composed
 from tgpo.config import check
@@ -59,6 +60,21 @@ def test_options_of_a_task_that_is_the_runs_own(tmp_path):
     assert len(request.task.eval_problems()) == 7
 
 
+def test_a_run_is_sampled_as_it_was(tmp_path):
+    """An 8,192-token run judged at the default's 96 would have another accuracy than its own last evaluation."""
+    run = make_run(tmp_path / "run", 10)
+    request = check(composed("output_dir=unused", "rollout.max_response_length=40", "eval.temperature=0.5"))
+    (run / "config.yaml").write_text(yaml.safe_dump(request.resolved))
+
+    def asked(*words: str) -> tuple[int, float]:
+        options = request_of([f"checkpoint={run}", *words])[0].options.eval
+        return options.max_response_length, options.temperature
+
+    assert asked() == (40, 0.5)
+    assert asked("eval.max_response_length=50") == (50, 0.5)
+    assert asked("eval=greedy") == (96, 0)  # asked for
+
+
 def ready(*overrides: str) -> Plan:
     return plan(check(composed(*TASK, *overrides)))
 
@@ -80,11 +96,11 @@ def test_what_is_done_is_kept_and_what_would_differ_is_made_again(tmp_path):
     for change, key in [
         ("task.eval_seed=1", "source"),
         ("seed=1", "seed"),
-        ("eval.samples_per_problem=2", "samples"),
+        ("eval.samples_per_problem=2 eval.temperature=1", "samples"),
         ("eval.max_response_length=20", "max_response_length"),
         ("student.path=tiny:large-gap", "weights"),
     ]:
-        _, said, told = evaluated(ready(change), tmp_path)
+        _, said, told = evaluated(ready(*change.split()), tmp_path)
         assert said == [f"arithmetic: made anew, the one in {tmp_path} has another '{key}'"]
         assert told
         evaluated(ready(), tmp_path)

@@ -71,3 +71,27 @@ def test_an_objective_of_the_same_name_in_two_students_has_two_contexts(tmp_path
         "grpo student=large": "grpo student=large", "grpo student=small": "grpo student=small",
         "tgpo student=large": "grpo student=large", "tgpo student=small": "grpo student=small",
     }  # fmt: skip
+
+
+def test_a_student_a_seed_is_one_arm_and_two_students_of_a_seed_are_two(tmp_path):
+    for seed in (0, 1):
+        own = {"student.path": f"multirun/distil/{seed}_seed={seed}/checkpoints/step-40/model"}
+        make_run(tmp_path / "one", "grpo", seed, more=own)
+        make_run(tmp_path / "one", "grpo", seed, student="distilled", more=own, name=f"after_{seed}")
+        for step in (40, 80):
+            more = {"student.path": f"runs/{seed}/step-{step}"}
+            make_run(tmp_path / "two", "grpo", seed, more=more, name=f"{step}_{seed}")
+        make_run(tmp_path / "sizes", "grpo", seed, more={"student.path": "tiny:1b"})
+    assert set(labels(tmp_path / "one").values()) == {"student=distilled", "student=large-gap"}
+    assert len(set(labels(tmp_path / "two").values())) == 4  # which path is whose cannot be told: kept apart
+    assert len(set(labels(tmp_path / "sizes").values())) == 1
+
+
+def test_the_only_arm_of_the_baseline_is_not_that_of_another_students_arms(tmp_path):
+    make_run(tmp_path, "grpo", student="near")
+    make_run(tmp_path, "tgpo", student="near")
+    make_run(tmp_path, "tgpo", student="far", name="far")
+    sweep = read_sweep([tmp_path])
+    found = {arm: baseline.label for arm, baseline in sweep.baselines.items()}
+    assert found == {"grpo": "grpo", "tgpo student=near": "grpo"}
+    assert set(read_sweep([tmp_path], baseline="grpo").baselines) == {*found, "tgpo student=far"}  # asked for

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from tgpo.config import Request
-from tgpo.demonstrate import ROWS_AT_ONCE
 from tgpo.divergence.bootstrap import Array, Pooled, Ratio
 from tgpo.divergence.options import DivergenceOptions
 from tgpo.divergence.rows import RowStatistics
@@ -119,7 +118,7 @@ def respond(
     sampling = Sampling(options.samples, rollout.temperature, rollout.max_response_length, seed)
     found: list[Rollout] = []
     tell(f"{who} responds", 0, total)
-    for part in in_parts(sampler, problems, sampling, ROWS_AT_ONCE):
+    for part in in_parts(sampler, problems, sampling, request.options.eval.rows_at_once):
         found += part
         tell(f"{who} responds", len(found), total)
     return Responses(found, np.arange(len(found)) // options.samples)

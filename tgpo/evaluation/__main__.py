@@ -1,8 +1,9 @@
 """`python -m tgpo.evaluation checkpoint=PATH [eval=math] [output=FOLDER] [key=value ...]`: the options of `run.py`.
 
-Evaluates a checkpoint on the held-out problems of its task (the default), on public benchmarks (eval=math, eval=ood),
-or on both (eval.held_out=true). PATH is a run directory, checkpoints/step-N of one, tiny:NAME, a model's folder, or a
-hub model in the local cache. Benchmarks that are done are kept: the same command goes on after a kill.
+Evaluates a checkpoint on the held-out problems of its task (the default, of a run as it did), on public benchmarks
+(eval=math, eval=ood), or on both (eval.held_out=true). PATH is a run directory, checkpoints/step-N of one, tiny:NAME, a
+model's folder, or a hub model in the local cache. Benchmarks that are done are kept: the same command goes on after a
+kill.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tgpo.evaluation.results import save_table, table
 from tgpo.rundir import make_folder
 
 SHORT = ("checkpoint", "output")  # of evaluation.checkpoint and evaluation.output
+AS_THE_RUN = ("max_response_length", "temperature", "samples_per_problem", "pass_at")  # of eval
 
 
 def main() -> None:
@@ -45,7 +47,7 @@ def main() -> None:
 
 
 def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
-    """The request with the checkpoint as its student and, of a run, that run's task."""
+    """The request with the checkpoint as its student and, of a run, that run's task and way of sampling."""
     words = [f"evaluation.{a}" if a.split("=")[0] in SHORT else a for a in arguments]
     given = {word.split("=")[0].lstrip("+~") for word in words}
     of_task = [word for word in words if word.lstrip("+~").startswith("task.")]  # names that a run's task may not have
@@ -71,6 +73,9 @@ def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
     resolved["student"] |= {"name": located.slug, "path": located.model}
     if located.run is not None and "student.end_tokens" not in given:
         resolved["student"]["end_tokens"] = located.run_config()["student"].get("end_tokens", [])
+    if located.run is not None and "eval" not in given:
+        its = located.run_config().get("eval", {})
+        resolved["eval"] |= {key: its[key] for key in AS_THE_RUN if key in its and f"eval.{key}" not in given}
     group = next((word.split("=")[1] for word in words if word.startswith("eval=")), "greedy")
     beside = Path("outputs", "evaluation", located.slug)
     if located.run is not None:

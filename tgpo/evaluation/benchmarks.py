@@ -28,6 +28,12 @@ class Benchmark(Rows):
     max_response_length: Annotated[int, Field(ge=1)]
     size: Annotated[int, Field(ge=1)] | None = None
 
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Benchmark:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"samples={self.samples}: at temperature 0 they are all the same; use samples=1")
+        return self
+
     @property
     def section(self) -> str:
         return f"eval.benchmarks.{self.name}"

@@ -17,6 +17,8 @@ REPETITION_MIN_BYTES = 64  # zlib's own overhead hides repetition in shorter tex
 def reward_metrics(reward_B: Tensor, group_B: Tensor) -> dict[str, float]:
     """`reward/solved_groups` is the fraction of groups with at least one right response, `reward/equal_groups` that of
     groups whose rewards are all the same: they say nothing to an objective that compares within a group.
+
+    All of the student's own responses: a demonstration in the group is in neither.
     """
     groups = [reward_B[group_B == group] for group in group_B.unique()]
     return {

@@ -121,6 +121,11 @@ class PolicyGradient(Plain):
     clip_high: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
     reduction: Reduction = Reduction.TOKEN
 
+    def refuse_unread(self, defaults: Mapping[str, Any], why: str) -> None:
+        """For an `after` validator: options that this choice of others does not read stay at their defaults."""
+        if given := [name for name, value in defaults.items() if getattr(self, name) != value]:
+            raise ValueError(f"{given[0]}={getattr(self, given[0])}: {why}; leave it out")
+
     def surrogate(self, student: StudentScores, batch: ScoredBatch, credit: Credit, term: str) -> TokenLoss:
         """The clipped surrogate of `credit.advantage_BT`, logged as the loss's `term`."""
         assert batch.old_logprobs_BT is not None and credit.advantage_BT is not None

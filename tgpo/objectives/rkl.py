@@ -61,6 +61,8 @@ class RKL(PolicyGradient):
             raise ValueError("topk=0: centered needs the tokens it takes the mean over; use 1 or more")
         if self.estimator not in TOPK and self.topk:
             raise ValueError(f"topk={self.topk}: read by the estimators {' and '.join(TOPK)}, not by {self.estimator}")
+        if self.estimator not in IN_THE_ADVANTAGE:
+            self.refuse_unread({"clip_low": 0.2, "clip_high": 0.2}, f"{self.estimator} has no ratio to clip")
         return self
 
     @property

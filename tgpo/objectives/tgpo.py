@@ -15,7 +15,7 @@ from tgpo.functional.advantage import group_gate
 from tgpo.functional.divergence import topk_forward_kl
 from tgpo.functional.schedule import dual_ascent, linear_decay
 from tgpo.objectives.base import LinearWeight, Weight
-from tgpo.objectives.grpo import GRPO
+from tgpo.objectives.grpo import GRPO, VARIANTS
 from tgpo.types import STRICT, Credit, Need, ScoredBatch, StudentScores, TokenLoss
 
 
@@ -62,6 +62,9 @@ class TGPO(GRPO):
             raise ValueError("weighting: adaptive needs gate: true, a mismatch_budget, or both")
         if self.mismatch_budget is not None and self.target == "sample":
             raise ValueError("mismatch_budget needs a choice of the teacher's to match; target: sample draws one")
+        if not self.reward:
+            of_the_ratio = {"clip_low": 0.2, **{k: VARIANTS[self.variant][k] for k in ("clip_high", "normalize_std")}}
+            self.refuse_unread(of_the_ratio, "without reward there is no ratio to clip and no advantage to normalise")
         return self
 
     @property

@@ -17,8 +17,9 @@ class TGPOAdvantage(GRPO):
     r"""`loss_t = PPO(A + w_k * sg[pi_old(y*_t | s_t)])`, `y*_t = argmax_v pi_T(v | s_t)`.
 
     `w_k = max(w_1 - (k-1) d, w_min)`; `weight` is `[w_1, d, w_min]`. Detached: the whole advantage. The bonus is the
-    same whichever token was sampled, so `E_{a ~ pi}[bonus * grad log pi(a)] = 0`: apart from clipping it adds variance
-    and no signal. Built as published; `constant_bonus` is the control that shows it.
+    same whichever token was sampled, so `E_{a ~ pi}[bonus * grad log pi(a)] = 0`: apart from clipping, and from a
+    reduction that divides by lengths (see `constant_bonus`), it adds variance and no signal. Built as published;
+    `constant_bonus` is the control that shows it.
 
     Source: TGPO, arXiv 2605.13230; paper defaults w_1 = 2e-2, d = 1e-4.
     """

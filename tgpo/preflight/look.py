@@ -81,6 +81,12 @@ def problems_met(request: Request, steps: int = LOOKED_AHEAD) -> list[Problem]:
     return [p for k in looked for p in request.task.train_problems(options.seed, k, options.rollout.prompts_per_batch)]
 
 
+def most_shown(request: Request) -> int:
+    """The most demonstrations that the objective wants of one problem."""
+    rollout = request.options.rollout
+    return max(request.objective.mix(g, rollout.group_size).demonstrations for g in range(rollout.prompts_per_batch))
+
+
 @dataclass(frozen=True)
 class Written:
     """What the student writes, rollouts or one exam: tokens of the longest prompt, whose it is, and of a response."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tgpo.errors import RequestError
-from tgpo.preflight.look import Look, objective_name, problems_met
+from tgpo.preflight.look import Look, most_shown, objective_name, problems_met
 from tgpo.preflight.tokens import student_ends
 from tgpo.torchrun import several
 from tgpo.types import TEACHER_NEEDS, Need
@@ -85,6 +85,11 @@ def check_demonstrations(look: Look) -> str | None:
         raise RequestError(
             f"objective={name} learns from demonstrations, which a teacher behind a server does not write; give "
             "demonstrations.path"
+        )
+    if (wanted := most_shown(look.request)) > 1 and options.demonstrations.temperature == 0:
+        raise RequestError(
+            f"demonstrations.temperature=0: objective={name} asks for {wanted} of a problem, which would all be the "
+            "same; give a temperature"
         )
     return "written by the teacher before the first step"
 

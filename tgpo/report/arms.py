@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,12 @@ from tgpo.report.find import Note
 
 OBJECTIVE = "objective"
 # groups whose choice names a setting, in the order they are named
-GROUPS = (OBJECTIVE, "student", "teacher", "task", "tuning", "demonstrations", "rollout", "train", "eval")
+SETTING = ("student", "teacher", "task")
+GROUPS = (OBJECTIVE, *SETTING, "tuning", "demonstrations", "rollout", "train", "eval")
 # never what a comparison is about, even when overridden: names, places, who watches, how jobs are started
 NEVER = ("seed", "name", "resume", "resume_with_changes", "output_dir", "experiment", "logger", "launcher", "hydra",
          "choices", "overrides", "rerun")  # fmt: skip
+PLACES = ("student.path", "teacher.path", "demonstrations.path")
 # how a run is computed and measured: an arm only where an override says so
 HOW = ("metrics", "server", "vllm", "tuning", "train.threads", "train.device", "train.checkpoint_every",
        "train.keep_checkpoints", "train.max_logits", "train.max_tokens_per_micro_batch")  # fmt: skip
@@ -29,17 +32,19 @@ class Arm:
     values: tuple[str | None, ...]
     objective: str
     context: tuple[str | None, ...]  # the values that are not the objective's own: what a baseline has to share
+    setting: tuple[str | None, ...]  # of these the student, the teacher and the task: without them nothing compares
 
 
 def arms_of(runs: Mapping[str, RunFiles]) -> tuple[dict[str, Arm], list[Note]]:
     """Each run's arm by the run's name, and notes on runs that lack keys which others of their arm have."""
-    settings = {name: settings_of(run) for name, run in runs.items()}
+    settings = without_places(runs, {name: settings_of(run) for name, run in runs.items()})
     keys = differing_keys(list(settings.values()), override_keys(runs.values()))
     values = {name: tuple(setting.get(key) for key in keys) for name, setting in settings.items()}
     labels = labels_of(sorted(set(values.values()), key=order), keys)
-    own = [i for i, key in enumerate(keys) if not within(key, (OBJECTIVE,))]
+    shared = [i for i, key in enumerate(keys) if not within(key, (OBJECTIVE,))]
+    setting = [i for i, key in enumerate(keys) if within(key, SETTING)]
     arms = {
-        value: Arm(label or objective, value, objective, tuple(value[i] for i in own))
+        value: Arm(label or objective, value, objective, *(tuple(value[i] for i in some) for some in (shared, setting)))
         for name, value in values.items()
         for label, objective in [(labels[value], settings[name].get(OBJECTIVE) or "unknown objective")]
     }
@@ -52,6 +57,21 @@ def settings_of(run: RunFiles) -> dict[str, str]:
     flat = dict(flatten(config))
     found = {key: text(value) for key, value in flat.items() if not key.endswith("_target_")}
     return found | {group: choice for group in GROUPS if (choice := choice_of(run, group)) is not None}
+
+
+def without_places(runs: Mapping[str, RunFiles], settings: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """A path that is another for each seed, and the same but for its numbers, is one setting: a student a seed, say."""
+    for key in PLACES:
+        seeds_of: dict[str, set[Any]] = {}
+        for name, setting in settings.items():
+            if key in setting:
+                seeds_of.setdefault(setting[key], set()).add(runs[name].config.get("seed"))
+        for places in split(list(seeds_of), lambda place: re.sub(r"\d+", "N", place)):
+            seeds = [seed for place in places for seed in seeds_of[place]]
+            if len(places) == len(seeds) == len(set(seeds)) > 1:
+                alike = {place: re.sub(r"\d+", "N", place) for place in places}
+                settings = {n: s | {key: alike.get(s[key], s[key])} if key in s else s for n, s in settings.items()}
+    return settings
 
 
 def choice_of(run: RunFiles, group: str) -> str | None:

@@ -170,14 +170,15 @@ def started(run: RunFiles) -> float:
 def choose_baselines(arms: Sequence[Arm], asked: str | None) -> tuple[str, dict[str, Arm]]:
     """An objective is each arm's baseline within the arm's own context (the same student, say); an arm is everyone's.
 
-    By default `grpo` where objectives differ and it is one of them, else the first arm.
+    By default `grpo` where objectives differ and it is one of them, else the first arm, of the arms of its setting.
     """
     objectives = sorted({arm.objective for arm in arms})
     labels = {arm.label: arm for arm in arms}
     default = BASELINE if len(objectives) > 1 and BASELINE in objectives else arms[0].label if arms else ""
     chosen = default if asked is None else asked
     if chosen in labels:
-        return chosen, dict.fromkeys(labels, labels[chosen])
+        alike = [arm for arm in arms if asked is not None or arm.setting == labels[chosen].setting]
+        return chosen, {arm.label: labels[chosen] for arm in alike}
     if chosen not in objectives or len(objectives) == 1:
         raise RequestError(f"--baseline {chosen}: no such arm{did_you_mean(chosen, {*labels, *objectives})}")
     found: dict[str, Arm] = {}
