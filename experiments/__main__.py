@@ -18,7 +18,7 @@ def main() -> None:
     )
     parser.add_argument("--add", action="store_true", help="the sweeps' runs to those that are committed")
     parser.add_argument("--again", action="store_true", help="from the committed runs.csv, without the runs")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()  # sweeps may come after --add
     if asked.again and (asked.add or asked.sweeps):
         parser.error("--again reads no sweep; leave out the others")
     written = publish(CATALOGUE[asked.name], None if asked.again else asked.sweeps, asked.add)
