@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -109,6 +111,10 @@ def test_what_a_run_spent_counts_what_was_sampled_and_asked(tmp_path):
 
 
 def test_sweeps_that_are_added_are_named():
+    said = subprocess.run(
+        [sys.executable, "-m", "experiments", "length", "--add", "no/such"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (said.returncode, said.stderr.splitlines()[-1]) == (2, "error: no/such: no such directory")
     with pytest.raises(RequestError, match="--add: say which sweeps"):
         publish(Experiment("made"), [], add=True)
 
