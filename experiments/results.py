@@ -25,6 +25,8 @@ from tgpo.report.sweep_page import write_page
 from tgpo.rundir import read_json, write_whole
 from tgpo.types import TEACHER_NEEDS
 
+CSV = {"index": False, "float_format": "%.12g"}
+
 
 def publish(experiment: Experiment, sweeps: Sequence[Path] | None, add: bool = False) -> Path:
     """Writes its results from the sweeps (the newest of each by default), or with None from the committed runs.csv.
@@ -54,21 +56,20 @@ def collect(experiment: Experiment, sweeps: Sequence[Path], own: int, add: bool)
     folder.mkdir(parents=True, exist_ok=True)
     runs = pd.DataFrame([row(member, experiment.keys) for member in counted])
     runs = runs.reindex(columns=[*experiment.keys, *runs.columns.difference(experiment.keys, sort=False)])
-    write_whole(folder / "runs.csv", merged(runs, folder / "runs.csv" if add else None, experiment.keys))
+    runs = merged(runs, folder / "runs.csv" if add else None, experiment.keys)
+    write_whole(folder / "runs.csv", runs.to_csv(**CSV))
     record = {"sweeps": [f"{path.parent.name}/{path.name}" for path in map(Path.resolve, sweeps)]}
     record |= sitting([member.run for member in counted], [path.name for path in missing])
-    number = write_manifest(folder / "manifest.json", f"make reproduce EXP={experiment.name}", record, add)
+    number = write_manifest(folder / "manifest.json", f"make reproduce EXP={experiment.name}", len(runs), record, add)
     publish_report(sweep, folder, number)
 
 
-def merged(runs: pd.DataFrame, committed: Path | None, keys: tuple[str, ...]) -> str:
-    """The CSV of the runs and of those that are committed; a seed of an arm that both have is the new one's."""
-    form = {"index": False, "float_format": "%.12g"}
+def merged(runs: pd.DataFrame, committed: Path | None, keys: tuple[str, ...]) -> pd.DataFrame:
+    """The runs and those that are committed; a seed of an arm that both have is the new one's."""
     if committed and committed.is_file():
-        runs = pd.read_csv(StringIO(runs.to_csv(**form)))  # as the others are: text, numbers and what is absent
+        runs = pd.read_csv(StringIO(runs.to_csv(**CSV)))  # as the others are: text, numbers and what is absent
         runs = pd.concat([pd.read_csv(committed), runs]).drop_duplicates([*keys, "seed"], keep="last")
-    ordered = runs.sort_values([*keys, "seed"], kind="stable", key=lambda column: column.map(order))
-    return ordered.to_csv(**form)
+    return runs.sort_values([*keys, "seed"], kind="stable", key=lambda column: column.map(order))
 
 
 def chosen(experiment: Experiment, sweeps: Sequence[Path], own: int) -> list[Path]:

@@ -56,11 +56,14 @@ def sitting(done: Sequence[RunFiles], unfinished: Sequence[str]) -> dict[str, An
     }
 
 
-def write_manifest(path: Path, command: str, record: dict[str, Any], add: bool = False) -> int:
-    """What made a result: one sitting, or with `add` one more; the same sweeps again replace theirs. Returns which."""
+def write_manifest(path: Path, command: str, runs: int, record: dict[str, Any], add: bool = False) -> int:
+    """What made a result of so many runs: one sitting, or with `add` one more, and which it is.
+
+    The same sweeps again replace theirs. Runs that were made again in a later sitting are in both.
+    """
     sittings = read_json(path).get("sittings", []) if add else []
     same = [number for number, other in enumerate(sittings) if other["sweeps"] == record.get("sweeps")]
     number = same[0] if same else len(sittings)
     sittings[number : number + 1] = [record]
-    write_whole(path, json.dumps({"command": command, "sittings": sittings}, indent=1) + "\n")
+    write_whole(path, json.dumps({"command": command, "runs_done": runs, "sittings": sittings}, indent=1) + "\n")
     return number + 1

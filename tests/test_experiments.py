@@ -37,7 +37,7 @@ def test_the_table_is_made_from_the_committed_runs(name):
     runs = pd.read_csv(experiment.folder / "runs.csv")
     assert tables(runs, experiment) == (experiment.folder / "table.md").read_text()
     made = json.loads((experiment.folder / "manifest.json").read_text())
-    assert sum(sitting["runs_done"] for sitting in made["sittings"]) == len(runs)
+    assert made["runs_done"] == len(runs) <= sum(sitting["runs_done"] for sitting in made["sittings"])
     assert figure(runs, experiment).startswith("<svg")
 
 
@@ -73,6 +73,7 @@ def test_an_experiment_in_two_sittings_is_one_in_a_single_one(tmp_path, monkeypa
         for name in ("runs.csv", "table.md", "figure.svg"):
             assert (experiment.folder / name).read_text() == (at_once / name).read_text()
         made = json.loads((experiment.folder / "manifest.json").read_text())
+        assert made["runs_done"] == 12
         assert [(sitting["runs_done"], sitting["seeds"]) for sitting in made["sittings"]] == [(8, [0, 1]), (4, [2])]
     pages = sorted(experiment.folder.glob("*.html"))
     assert [page.name for page in pages] == ["report-2.html", "report.html"]

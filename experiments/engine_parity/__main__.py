@@ -52,7 +52,7 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_whole(RESULTS / "summary.csv", summary.to_csv(index=False, float_format="%.6g"))
     write_whole(RESULTS / "table.md", table(pd.read_csv(RESULTS / "summary.csv")))
-    write_manifest(RESULTS / "manifest.json", COMMAND, sitting(done, unfinished))
+    write_manifest(RESULTS / "manifest.json", COMMAND, len(done), sitting(done, unfinished))
     shown = (RESULTS / "table.md").read_text()
     fill(Path(__file__).parent / "README.md", "table", shown)
     print(shown)

@@ -78,7 +78,7 @@ def main() -> None:
     write_whole(RESULTS / "table.md", table(summary))
     write_whole(RESULTS / "accuracy.svg", figure(data, "accuracy", "Held-out accuracy", "fraction right"))
     write_whole(RESULTS / "length.svg", figure(data, "length", "Response length", "tokens, mean"))
-    write_manifest(RESULTS / "manifest.json", COMMAND, sitting(done, unfinished))
+    write_manifest(RESULTS / "manifest.json", COMMAND, len(done), sitting(done, unfinished))
     print((RESULTS / "table.md").read_text())
 
 
