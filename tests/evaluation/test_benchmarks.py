@@ -31,7 +31,7 @@ PAPER = {
 
 def benchmark(name: str, *overrides: str):
     at = f"eval.benchmarks.{name}"
-    own = [f"+eval/benchmark@{at}={name}", f"{at}.path={FIXTURES}/{name}", f"{at}.size=10"]
+    own = [f"+eval/benchmark@{at}={name}", f"{at}.path={FIXTURES}/{name}", f"{at}.size=10", "eval.temperature=0.6"]
     return check(composed(*own, *overrides, "output_dir=unused")).benchmarks[0]
 
 
@@ -132,10 +132,10 @@ def test_all_that_must_be_fetched_is_said_at_once(hub):
 def test_benchmarks_are_asked_with_the_tasks_system_prompt():
     task = ["task=openr1_math", f"task.path={FIXTURES}/openr1_math", "task.eval_size=2"]
     own = ["+eval/benchmark@eval.benchmarks.amc=amc", f"eval.benchmarks.amc.path={FIXTURES}/amc"]
-    size, nowhere = "eval.benchmarks.amc.size=10", "output_dir=unused"
+    size, nowhere = "eval.benchmarks.amc.size=10", ("eval.temperature=0.6", "output_dir=unused")
 
     def systems(*overrides: str) -> set[str | None]:
-        exam = exams(check(composed(*own, size, *overrides, nowhere)))[-1]
+        exam = exams(check(composed(*own, size, *overrides, *nowhere)))[-1]
         return {problem.system for problem in exam.eval_problems()}
 
     assert systems(*task) == {"Think between <think> and </think>. Then give the answer in \\boxed{}."}
@@ -153,6 +153,7 @@ def test_the_tasks_own_problems_come_first_where_both_are_asked():
     ("overrides", "words"),
     [
         (["eval.held_out=false"], "nothing to evaluate on"),
+        (["eval=math", "eval.temperature=0"], "samples=32: at temperature 0 they are all the same"),
         (["eval=math", "eval.benchmarks.amc.samples=0"], "eval.benchmarks.amc.samples=0"),
         (["eval=math", "+eval.benchmarks.amc.sampels=4"], "did you mean 'eval.benchmarks.amc.samples'"),
         (["eval=ood", "eval.choices_template='{problem}'"], "{choices}"),

@@ -10,7 +10,7 @@ import torch
 
 from tests.laws.world import SEQUENCES, T, World, batch_of, gradient, logits_of, scores_of, table
 from tgpo.engine import importance
-from tgpo.objectives.rkl import RKL
+from tgpo.objectives.rkl import IN_THE_ADVANTAGE, RKL
 
 
 def sequence_logprobs(policy, tokens_BT):
@@ -24,7 +24,8 @@ def world():
 
 def expected_gradient(world, sampler, cap, estimator="k1_advantage"):
     """Of `rkl` over all sequences, weighed by how often the sampler writes them."""
-    objective, old = RKL(estimator=estimator, clip_low=0.99, clip_high=99.0), world.policy.detach()
+    wide = {"clip_low": 0.99, "clip_high": 99.0} if estimator in IN_THE_ADVANTAGE else {}  # others clip nothing
+    objective, old = RKL(estimator=estimator, **wide), world.policy.detach()
     batch = batch_of(SEQUENCES, old, world.teacher, torch.zeros(27, dtype=torch.long), objective)
     sampler_BT = sequence_logprobs(sampler, SEQUENCES)
     if cap is not None:
