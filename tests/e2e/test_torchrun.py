@@ -122,7 +122,7 @@ def test_a_mistake_is_told_once(tmp_path):
 
 
 ONE_BAD_TEACHER = """
-import sys
+import runpy
 from tgpo import distributed
 from tgpo.engine import Engine
 from tgpo.errors import RequestError
@@ -135,10 +135,7 @@ def teacher_states(engine, tokens):
     return right(engine, tokens)
 
 Engine.teacher_states = teacher_states
-sys.path.insert(0, ".")
-from run import main
-from tgpo import command
-command.guard(main)
+runpy.run_path("run.py", run_name="__main__")
 """
 
 

@@ -95,8 +95,8 @@ def test_the_intervals_cover(quantity, method):
     for cell in cells.to_dict("records"):
         if quantity == "mean" and (cell["runs"], cell["n"]) in CANNOT:
             assert cell["coverage"] < 0.935, cell
-        else:  # 97.1 was measured once: the error of a cell at 95 % is 0.7. Of three, the trimmed t is wide
-            assert 0.93 <= cell["coverage"] <= (0.99 if (quantity, cell["n"]) == ("IQM", 3) else 0.972), cell
+        else:  # 97.1 was measured once: the error of a cell at 95 % is 0.7. Of three, the trimmed t is wide: 98.6
+            assert 0.93 <= cell["coverage"] <= (0.997 if (quantity, cell["n"]) == ("IQM", 3) else 0.972), cell
 
 
 @pytest.mark.slow
