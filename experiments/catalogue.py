@@ -54,6 +54,8 @@ CATALOGUE = {
             "length",
             rows=("objective", "objective.reward", "objective.mask_eos", "objective.beta"),
             across="student",
+            sweeps=("length", "length_peaked"),
+            own=2,
             numbers=LENGTH,
         ),
         Experiment(
