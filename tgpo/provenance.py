@@ -52,6 +52,7 @@ def provenance(resolved: dict[str, Any]) -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {p: v for p in PACKAGES if (v := version(p))},
         "hardware": {
             "processor": processor(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),  # AVX2 and AVX512 round differently
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -72,6 +73,7 @@ def test_files_of_the_contract(finished):
     assert "${" not in (run / "config.yaml").read_text()
     provenance = json.loads((run / "provenance.json").read_text())
     assert {"command", "seed", "config_hash", "git", "versions", "hardware"} <= set(provenance)
+    assert provenance["hardware"]["instructions"] == torch.backends.cpu.get_cpu_capability()
 
 
 def test_metric_names_of_the_contract(finished):
