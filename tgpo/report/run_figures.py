@@ -96,6 +96,7 @@ def panel(
         "series:N",
         title=None,
         scale=alt.Scale(domain=labels, range=list(COLOURS[: len(labels)])),
+        # a fourth in a row is cut off on a phone
         legend=alt.Legend(orient="top", columns=3, symbolType="stroke") if len(labels) > 1 else None,
     )
     toggled = alt.selection_point(fields=["series"], bind="legend")
