@@ -13,6 +13,7 @@ CATALOGUE = {
         Experiment("learning_rate", across="train.lr", unit="learning rate", log=True),
         Experiment("tuning", rows=("objective", "train.warmup_steps", *(f"objective.{knob}" for knob in KNOBS))),
         Experiment("compare", baseline="grpo"),
+        Experiment("warmup", rows=("objective", "train.warmup_steps")),
         Experiment(
             "tgpo_adv_control",
             sweeps=("compare",),
