@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import warnings
@@ -24,6 +25,10 @@ from tgpo.models import load_model, load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"WANDB_MODE": "offline", "COLUMNS": "200"}
+
+# What a shell starts in the background ignores SIGINT, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
