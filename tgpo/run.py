@@ -17,13 +17,13 @@ from tgpo.engine import Engine, EngineOptions
 from tgpo.errors import RequestError, StoppedError
 from tgpo.interrupt import Interrupt
 from tgpo.loop import Parts, RunInterruptedError, open_writer, rounds
+from tgpo.metrics.writer import Writer
 from tgpo.models import eos_ids, load_model, load_tokenizer, master, pick_device, resolve
 from tgpo.options import RunOptions, TrainOptions
 from tgpo.passes import Passes
 from tgpo.policy import Policy
 from tgpo.preflight import longest_scored, longest_sequence, most_topk
 from tgpo.provenance import provenance
-from tgpo.report.page import closing_lines, write_report
 from tgpo.resume import Start
 from tgpo.rollout.base import RolloutEngine
 from tgpo.rundir import ReadOnly, RunDirectory
@@ -38,7 +38,24 @@ DEFAULT_THREADS = torch.get_num_threads()  # before any job of a sweep has chang
 
 
 def run(request: Request, directory: Path, start: Start | None = None) -> None:
-    """Runs one checked request in `directory`, or goes on with it from `start`, and writes its report."""
+    """Trains as the checked request says, in `directory`, then writes the run's report and prints its last lines."""
+    with ExitStack() as closing:
+        writer = train(request, directory, start, closing)
+        if not distributed.is_main():
+            return
+
+        from tgpo.report.page import closing_lines, write_report
+
+        report = write_report(directory)
+        writer.attach(report)
+        print(closing_lines(directory, report), flush=True)
+
+
+def train(request: Request, directory: Path, start: Start | None, closing: ExitStack) -> Writer:
+    """Runs one checked request in `directory`, or goes on with it from `start`, to the last of its records.
+
+    The writer of those records is closed with `closing`: what comes after training may still be attached to it.
+    """
     files = RunDirectory(directory) if distributed.is_main() else ReadOnly(directory)
     if start is None:
         files.create(request.resolved, provenance(request.resolved))
@@ -50,31 +67,27 @@ def run(request: Request, directory: Path, start: Start | None = None) -> None:
             checkpoint.drop_after(files.checkpoints, start.step)
     step, parts = start.step if start else 0, None
     files.status("running", step)
-    with ExitStack() as closing:
-        try:
-            shown = demonstrations(request, directory)  # can be long, and an interrupt ends it at once
-            with Interrupt(several=distributed.size() > 1) as interrupt:
-                parts = build(request, start.checkpoint if start else None, shown)
-                writer = closing.enter_context(open_writer(request, files, parts.done))
-                for step in rounds(parts, files, interrupt, writer):
-                    files.status("running", step)
-        except (RunInterruptedError, KeyboardInterrupt):
-            files.status("interrupted", step, f"stopped on request, go on with resume={directory}")
-            raise
-        except BaseException as error:
-            with suppress(StoppedError):  # of a full disk, which may be what is told already
-                files.status("failed", step, f"{type(error).__name__}: {error}")
-            raise
-        else:
-            files.status("done", step)  # what comes after can be made again
-        finally:
-            # now, not while the next job of a sweep runs: a vLLM engine that is collected takes what another one shares
-            parts = None
-            gc.collect()
-        if distributed.is_main():
-            report = write_report(directory)
-            writer.attach(report)
-            print(closing_lines(directory, report), flush=True)
+    try:
+        shown = demonstrations(request, directory)  # can be long, and an interrupt ends it at once
+        with Interrupt(several=distributed.size() > 1) as interrupt:
+            parts = build(request, start.checkpoint if start else None, shown)
+            writer = closing.enter_context(open_writer(request, files, parts.done))
+            for step in rounds(parts, files, interrupt, writer):
+                files.status("running", step)
+    except (RunInterruptedError, KeyboardInterrupt):
+        files.status("interrupted", step, f"stopped on request, go on with resume={directory}")
+        raise
+    except BaseException as error:
+        with suppress(StoppedError):  # of a full disk, which may be what is told already
+            files.status("failed", step, f"{type(error).__name__}: {error}")
+        raise
+    else:
+        files.status("done", step)  # what comes after can be made again
+    finally:
+        # now, not while the next job of a sweep runs: a vLLM engine that is collected takes what another one shares
+        parts = None
+        gc.collect()
+    return writer
 
 
 def demonstrations(request: Request, directory: Path) -> Demonstrations | None:
