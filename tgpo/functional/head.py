@@ -8,7 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tgpo.functional.scoring import TeacherScores, TokenScores, score_logits, score_teacher_logits
+from tgpo.functional.scoring import (
+    RowGradients,
+    TeacherScores,
+    TokenScores,
+    logits_gradient,
+    row_statistics,
+    score_logits,
+    score_teacher_logits,
+    scores_of,
+    widen,
+)
 from tgpo.types import Head, RowDivergence
 
 
@@ -56,11 +66,14 @@ def score_hidden(
 
 def score_rows(logits_NV: Tensor, tokens_N: Tensor, ids_NK: Tensor, topk: int, against: Against | None) -> TokenScores:
     """`score_logits`, with the teacher's logits of the same rows where there is a divergence from them."""
+    return score_logits(logits_NV, tokens_N, ids_NK, topk, *divergence_and_logits(against, logits_NV.shape[1]))
+
+
+def divergence_and_logits(against: Against | None, vocabulary: int) -> tuple[RowDivergence | None, Tensor | None]:
     if against is None:
-        return score_logits(logits_NV, tokens_N, ids_NK, topk)
+        return None, None
     with torch.no_grad():
-        teacher_NV = against.head(against.hidden_NH)[:, : logits_NV.shape[1]]
-    return score_logits(logits_NV, tokens_N, ids_NK, topk, against.divergence, teacher_NV)
+        return against.divergence, against.head(against.hidden_NH)[:, :vocabulary]
 
 
 def is_plain(head: Any) -> TypeGuard[nn.Linear]:
@@ -72,7 +85,7 @@ class ChunkedScores(torch.autograd.Function):
     """`score_rows` of `hidden @ weight.T`, of which only the scores are kept for the backward pass.
 
     Autograd's own sum over chunks holds a second gradient of the weight, half a gigabyte at 150,000 tokens; here each
-    chunk's is added in place, in the weight's type.
+    chunk's is added in place, in float32 (or wider) whatever the weight's type is.
     """
 
     @staticmethod
@@ -90,38 +103,41 @@ class ChunkedScores(torch.autograd.Function):
         device = hidden_NH.device.type
         ctx.autocast = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
         ctx.options = vocabulary, rows_per_chunk, against
-        ctx.save_for_backward(hidden_NH, weight_VH, tokens_N, ids_NK)
         ctx.set_materialize_grads(False)
-        weight_VH = cast(weight_VH[:vocabulary])
-        parts = [
-            score_rows(cast(hidden_NH[rows]) @ weight_VH.T, tokens_N[rows], ids_NK[rows], topk, of_rows(against, rows))
-            for rows in slices(len(hidden_NH), rows_per_chunk)
-        ]
+        used_VH, parts, sums = cast(weight_VH[:vocabulary]), list[TokenScores](), list[Tensor]()
+        for rows in slices(len(hidden_NH), rows_per_chunk):
+            logits_NV = cast(hidden_NH[rows]) @ used_VH.T
+            lse_N1, entropy_N = row_statistics(logits_NV)
+            beside = divergence_and_logits(of_rows(against, rows), vocabulary)
+            parts.append(scores_of(logits_NV, lse_N1, entropy_N, tokens_N[rows], ids_NK[rows], topk, *beside))
+            sums.append(lse_N1)
         scores = TokenScores(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        ctx.save_for_backward(hidden_NH, weight_VH, tokens_N, ids_NK, torch.cat(sums), scores.entropy_N)
         ctx.mark_non_differentiable(scores.topk_ids_NJ, scores.topk_logprobs_NJ)
         return scores
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        hidden_NH, weight_VH, tokens_N, ids_NK = ctx.saved_tensors
+        hidden_NH, weight_VH, tokens_N, ids_NK, lse_N1, entropy_N = ctx.saved_tensors
         vocabulary, rows_per_chunk, against = ctx.options
         hidden_gradient_NH = torch.zeros_like(hidden_NH)
-        weight_gradient_VH = torch.zeros_like(weight_VH) if ctx.needs_input_grad[1] else None
+        weight_gradient_VH = None
+        if ctx.needs_input_grad[1]:
+            weight_gradient_VH = torch.zeros_like(weight_VH, dtype=widen(weight_VH[:0]).dtype)
         with ctx.autocast:
             used_VH = cast(weight_VH[:vocabulary])
             for rows in slices(len(hidden_NH), rows_per_chunk):
                 used_NH = cast(hidden_NH[rows])
-                logits_NV = (used_NH @ used_VH.T).requires_grad_()
-                with torch.enable_grad():
-                    scores = score_rows(logits_NV, tokens_N[rows], ids_NK[rows], 0, of_rows(against, rows))
-                pairs = zip(scores, gradients, strict=True)
-                asked = [(score, g[rows]) for score, g in pairs if g is not None and score.requires_grad]
-                if not asked:
-                    break
-                (gradient_NV,) = torch.autograd.grad([s for s, _ in asked], [logits_NV], [g for _, g in asked])
+                gradient_NV = logits_gradient(
+                    used_NH @ used_VH.T, lse_N1[rows], entropy_N[rows], tokens_N[rows], ids_NK[rows],
+                    RowGradients(*(None if g is None else g[rows] for g in gradients[:4])),
+                    *divergence_and_logits(of_rows(against, rows), vocabulary),
+                ).to(used_VH.dtype)  # fmt: skip
                 hidden_gradient_NH[rows] = gradient_NV @ used_VH
                 if weight_gradient_VH is not None:
                     add_product(weight_gradient_VH[:vocabulary], gradient_NV.T, used_NH)
+        if weight_gradient_VH is not None:
+            weight_gradient_VH = weight_gradient_VH.to(weight_VH.dtype)
         return hidden_gradient_NH, weight_gradient_VH, *[None] * 6
 
 

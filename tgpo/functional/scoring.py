@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tgpo.functional.fuse import fused_on_cuda
 from tgpo.functional.sequence import scatter
 from tgpo.types import RowDivergence, StudentScores, TeacherSignal
 
@@ -45,17 +46,103 @@ def score_logits(
 
     `divergence_N` is 0 without a `divergence`. A `topk` beyond the vocabulary means all of it.
     """
-    logits_NV = widen(logits_NV)
-    lse_N1 = logits_NV.logsumexp(-1, keepdim=True)
-    logprobs_N = logits_NV.gather(-1, tokens_N[:, None])[:, 0] - lse_N1[:, 0]
-    at_ids_NK = logits_NV.gather(-1, ids_NK) - lse_N1
-    entropy_N = lse_N1[:, 0] - (torch.exp(logits_NV - lse_N1) * logits_NV).sum(-1)
+    if logits_NV.requires_grad:
+        logits_NV = widen(logits_NV)  # once and first, so that the gradients of all scores are added up in that type
+    return scores_of(logits_NV, *row_statistics(logits_NV), tokens_N, ids_NK, topk, divergence, teacher_logits_NV)
+
+
+def scores_of(
+    logits_NV: Tensor,
+    lse_N1: Tensor,
+    entropy_N: Tensor,
+    tokens_N: Tensor,
+    ids_NK: Tensor,
+    topk: int,
+    divergence: RowDivergence | None,
+    teacher_logits_NV: Tensor | None,
+) -> TokenScores:
+    """`score_logits` from what `row_statistics` gave."""
+    logprobs_N = widen(logits_NV.gather(-1, tokens_N[:, None]))[:, 0] - lse_N1[:, 0]
+    at_ids_NK = widen(logits_NV.gather(-1, ids_NK)) - lse_N1
     best = logits_NV.detach().topk(min(topk, logits_NV.shape[-1]), dim=-1)
     divergence_N = torch.zeros_like(logprobs_N)
     if divergence is not None:
         assert teacher_logits_NV is not None
-        divergence_N = divergence(logits_NV - lse_N1, widen(teacher_logits_NV).log_softmax(-1).detach())
-    return TokenScores(logprobs_N, entropy_N, at_ids_NK, divergence_N, best.indices, best.values - lse_N1.detach())
+        divergence_N = divergence(widen(logits_NV) - lse_N1, widen(teacher_logits_NV).log_softmax(-1).detach())
+    best_NJ = widen(best.values) - lse_N1.detach()
+    return TokenScores(logprobs_N, entropy_N, at_ids_NK, divergence_N, best.indices, best_NJ)
+
+
+@fused_on_cuda
+def row_statistics(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
+    """`log sum_v exp z_v`, `[N,1]`, and the entropy `lse - sum_v p_v z_v`, `[N]`, nats."""
+    logits_NV = widen(logits_NV)
+    lse_N1 = logits_NV.logsumexp(-1, keepdim=True)
+    return lse_N1, lse_N1[:, 0] - (torch.exp(logits_NV - lse_N1) * logits_NV).sum(-1)
+
+
+class RowGradients(NamedTuple):
+    """The loss's derivative by each of the scores of `TokenScores`; None where the loss does not read it."""
+
+    logprobs_N: Tensor | None
+    entropy_N: Tensor | None
+    at_ids_NK: Tensor | None
+    divergence_N: Tensor | None
+
+
+def logits_gradient(
+    logits_NV: Tensor,
+    lse_N1: Tensor,
+    entropy_N: Tensor,
+    tokens_N: Tensor,
+    ids_NK: Tensor,
+    upstream: RowGradients,
+    divergence: RowDivergence | None = None,
+    teacher_logits_NV: Tensor | None = None,
+) -> Tensor:
+    r"""`dL / dz`, float32 or wider, what autograd would give for `score_logits`, with one array of the logits' size.
+
+    With `p = softmax(z)`, upstream `g` of a log-probability at v, `h` of the entropy H:
+    `dL / dz_v = g_v - p_v sum_u g_u - h p_v (log p_v + H)`; of a divergence with `u_v = dD / d log p_v`,
+    `u_v - p_v sum_w u_w` more.
+    """
+    zero_N = torch.zeros_like(entropy_N)
+    at_token_N = zero_N if upstream.logprobs_N is None else upstream.logprobs_N
+    total_N = at_token_N if upstream.at_ids_NK is None else at_token_N + upstream.at_ids_NK.sum(-1)
+    if upstream.entropy_N is None:
+        gradient_NV = spread_over_softmax(logits_NV, lse_N1, total_N)
+    else:
+        gradient_NV = spread_with_entropy(logits_NV, lse_N1, total_N, entropy_N, upstream.entropy_N)
+    if upstream.logprobs_N is not None:
+        gradient_NV.scatter_add_(1, tokens_N[:, None], at_token_N[:, None])
+    if upstream.at_ids_NK is not None:
+        gradient_NV.scatter_add_(1, ids_NK, upstream.at_ids_NK)
+    if upstream.divergence_N is not None and divergence is not None:
+        assert teacher_logits_NV is not None
+        theirs_NV = widen(teacher_logits_NV).log_softmax(-1)
+        ours_NV = (widen(logits_NV) - lse_N1).requires_grad_()
+        with torch.enable_grad():
+            found_N = divergence(ours_NV, theirs_NV)
+        (by_logprobs_NV,) = torch.autograd.grad(found_N, ours_NV, upstream.divergence_N)
+        gradient_NV += by_logprobs_NV
+        gradient_NV.addcmul_(ours_NV.detach().exp(), by_logprobs_NV.sum(-1, keepdim=True), value=-1)
+    return gradient_NV
+
+
+@fused_on_cuda
+def spread_over_softmax(logits_NV: Tensor, lse_N1: Tensor, total_N: Tensor) -> Tensor:
+    """`-p_v g`."""
+    return (widen(logits_NV) - lse_N1).exp_().mul_(-total_N[:, None])
+
+
+@fused_on_cuda
+def spread_with_entropy(
+    logits_NV: Tensor, lse_N1: Tensor, total_N: Tensor, entropy_N: Tensor, by_entropy_N: Tensor
+) -> Tensor:
+    """`-p_v (g + h (log p_v + H))`."""
+    logprobs_NV = widen(logits_NV) - lse_N1
+    by_entropy_N1 = by_entropy_N[:, None]
+    return -logprobs_NV.exp() * (total_N[:, None] + by_entropy_N1 * (logprobs_NV + entropy_N[:, None]))
 
 
 def score_teacher_logits(

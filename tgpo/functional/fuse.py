@@ -1,0 +1,49 @@
+"""Elementwise work over the whole vocabulary, made one kernel where that matters."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def fused_on_cuda(function: Callable[P, T]) -> Callable[P, T]:
+    """The same function, compiled where its first argument is on a GPU and no gradient is taken.
+
+    A chunk of logits is read and written once, not once for each operation: the head's forward and backward pass at
+    151,936 columns is bound by that and not by its products. Elsewhere, and under autograd, it is the function itself.
+    Where torch finds no compiler it stays so, and a warning says it once.
+    """
+    compiled: Any = None
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        nonlocal compiled
+        first = args[0]
+        if not (isinstance(first, Tensor) and first.is_cuda) or torch.is_grad_enabled():
+            return function(*args, **kwargs)
+        if compiled is None:
+            compiled = torch.compile(function, dynamic=True)
+        try:
+            return compiled(*args, **kwargs)
+        except Exception as error:
+            from torch._dynamo.exc import BackendCompilerFailed  # takes a second to import
+
+            if not isinstance(error, BackendCompilerFailed):
+                raise
+            warnings.warn(f"torch.compile does not work here, going on without: {first_line(error)}", stacklevel=2)
+            compiled = function
+            return function(*args, **kwargs)
+
+    return called
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]
