@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm try-vllm run test test-fast crash-test check format models figures reproduce parity smoke-135m docs bench clean
+.PHONY: help setup setup-vllm try-vllm run test test-fast crash-test check format models figures reproduce gpu gpu-bare gpu-pack parity smoke-135m docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,17 @@ bench: $(VENV)/.setup-bench ## speed and memory against TRL, generate and vLLM, 
 	@$(BIN)/python -m benchmarks.objective_cost
 	@$(BIN)/python -m benchmarks.start_up
 	@if test -e $(VENV)/.setup-vllm; then $(BIN)/python -m benchmarks.vllm_rollout; else echo "no vLLM here: its benchmark is left out"; fi
+
+# in a bare machine's own Python, with what `make gpu-pack` brought along
+gpu-bare: ## what a GPU tells in eight minutes, without a network and without vLLM
+	@python3 -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target /tmp/tgpo-site .whl/*.whl
+	@PYTHONPATH=/tmp/tgpo-site:. python3 -m benchmarks.gpu
+
+gpu: $(VENV)/.setup-vllm ## what a GPU tells: parity, speed and memory, into benchmarks/results/gpu-*.json
+	@$(BIN)/python -m benchmarks.gpu
+
+gpu-pack: $(VENV)/.setup ## the wheels that a bare GPU machine lacks, into .whl
+	@$(BIN)/python -m benchmarks.gpu.pack
 
 parity: $(VENV)/.setup-vllm ## results/engine_parity: the hf and the vllm engine, five seeds each, a quarter of an hour
 	@$(BIN)/python run.py -m experiment=engine_parity

@@ -46,8 +46,8 @@ class Given(nn.Module):
 
     def __init__(self, length: int, width: int, vocabulary: int) -> None:
         super().__init__()
-        self.device = torch.device("cpu")
         self.hidden_BSH = nn.Parameter(torch.randn(1, length + 1, width))
+        self.device = self.hidden_BSH.device
         self.head = nn.Linear(width, vocabulary, bias=False)
 
     def get_decoder(self) -> Callable[..., Any]:
@@ -88,11 +88,12 @@ def batch_for(objective: Objective, length: int, width: int, vocabulary: int) ->
     )
 
 
-def our_loss(objective: Objective, model: Given, batch: ScoredBatch, max_logits: int) -> Tensor:
-    policy = Policy(model, model.head.out_features, max_logits)  # pyright: ignore[reportArgumentType]
+def our_loss(objective: Objective, model: Given, batch: ScoredBatch, max_logits: int, dtype: str = "float32") -> Tensor:
+    policy = Policy(model, model.head.out_features, max_logits, dtype)  # pyright: ignore[reportArgumentType]
     credit = objective.credit(batch, 1)
     if credit.advantage_BT is not None:  # a group of one has none
-        credit = replace(credit, advantage_BT=torch.linspace(-1, 1, batch.mask_BT.shape[1])[None])
+        spread_BT = torch.linspace(-1, 1, batch.mask_BT.shape[1], device=batch.mask_BT.device)[None]
+        credit = replace(credit, advantage_BT=spread_BT)
     student = policy(batch.tokens, batch.teacher, 0, objective.divergence)
     weights_BT = token_weights(credit.mask_BT, objective.reduction, batch.max_response_length)
     return reduce(objective.loss(student, batch, credit).loss_BT, weights_BT)
@@ -149,12 +150,14 @@ def measured(side: str, name: str) -> dict[str, float]:
     return found
 
 
-def gradient_difference(objective: Objective) -> float:
+def gradient_difference(
+    objective: Objective, length: int = CHECKED, width: int = WIDTH, vocabulary: int = VOCABULARY
+) -> float:
     """The largest relative distance of a gradient from that of all logits at once, on a response that leaves room."""
-    model, batch = Given(CHECKED, WIDTH, VOCABULARY), batch_for(objective, CHECKED, WIDTH, VOCABULARY)
+    model, batch = Given(length, width, vocabulary), batch_for(objective, length, width, vocabulary)
     gradients = []
-    for side in ("ours", "whole"):
-        our_loss(objective, model, batch, limit(side)).backward()
+    for max_logits in (length * vocabulary // 8, length * vocabulary):
+        our_loss(objective, model, batch, max_logits).backward()
         gradients.append([p.grad for p in model.parameters()])
         model.zero_grad()
     return max(float((a - b).norm() / b.norm()) for a, b in zip(*gradients, strict=True))

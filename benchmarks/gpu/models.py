@@ -1,0 +1,130 @@
+"""Models of a published shape with random weights, and a batch to train them on: what speed and memory depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config
+
+from benchmarks.gpu.setting import Setting
+from tgpo.compose import request_from
+from tgpo.config import Request
+from tgpo.engine import Collected
+from tgpo.objectives.base import Objective
+from tgpo.policy import Policy
+from tgpo.preflight.memory import Plan, Shape, passing, permanent, shape_of
+from tgpo.trainer import Trainer
+from tgpo.types import Need, Problem, Rollout, ScoredBatch, TeacherSignal, TokenBatch
+
+VOCABULARY = 151_936
+# hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads of Qwen2.5
+SHAPES = {"0.5B": (896, 4864, 24, 14, 2), "1.5B": (1536, 8960, 28, 12, 2)}
+TOY = (64, 128, 2, 4, 2)
+
+
+def config_of(setting: Setting, name: str) -> Qwen2Config:
+    hidden, inner, layers, heads, keys = setting.pick(SHAPES[name], TOY)
+    return Qwen2Config(
+        vocab_size=setting.pick(VOCABULARY, 1024), hidden_size=hidden, intermediate_size=inner,
+        num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=keys,
+        max_position_embeddings=32_768, rope_theta=1e6, tie_word_embeddings=True, use_cache=False,
+    )  # fmt: skip
+
+
+def random_model(setting: Setting, name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Made on the device: a copy from the host would take longer than the measurement."""
+    torch.manual_seed(0)
+    with setting.device:
+        model = AutoModelForCausalLM.from_config(config_of(setting, name), dtype=dtype, attn_implementation="sdpa")
+    return model.eval()
+
+
+def request_for(*overrides: str) -> Request:
+    """A run's request at real scale, with what the measurement varies laid over it."""
+    return request_from(
+        ["train=gpu", "metrics=large", "train.updates_per_batch=1", "train.entropy_bonus=0.0",
+         "metrics.gradient_variance_every=0", "metrics.divergence_every=0", *overrides]
+    )  # fmt: skip
+
+
+def scored_batch(
+    objective: Objective, rows: int, prompt: int, response: int, vocabulary: int, device: torch.device, group: int = 4
+) -> ScoredBatch:
+    """`rows` full responses in groups, with all that the objective asks for drawn at random."""
+    torch.manual_seed(1)
+    with device:
+        grid, needs, topk = (rows, response), objective.needs, max(objective.teacher_topk, 1)
+        best_BTK = torch.randn(*grid, topk).log_softmax(-1)
+        signal = TeacherSignal(
+            sampled_logprobs_BT=-torch.rand(grid),
+            topk_ids_BTK=torch.randint(vocabulary, (*grid, topk)),
+            topk_logprobs_BTK=best_BTK.sort(descending=True).values,
+            sample_ids_BT=torch.randint(vocabulary, grid),
+        )
+        tokens = TokenBatch(
+            torch.randint(vocabulary, (rows, prompt)), torch.ones(rows, prompt, dtype=torch.long),
+            torch.randint(vocabulary, grid), torch.ones(grid),
+        )  # fmt: skip
+        return ScoredBatch(
+            tokens=tokens,
+            group_B=torch.arange(rows) // group,
+            off_policy_B=torch.zeros(rows, dtype=torch.bool),
+            reward_B=(torch.arange(rows) % 2).float() if Need.REWARD in needs else None,
+            old_logprobs_BT=torch.full(grid, -11.9) if Need.OLD_LOGPROBS in needs else None,
+            old_at_teacher_topk_BTK=best_BTK if Need.OLD_AT_TEACHER_TOPK in needs else None,
+            teacher=signal.narrow(needs, topk),
+            max_response_length=response,
+        )
+
+
+class GivenBatch:
+    """In place of the engine: a batch that has been rolled out and scored already."""
+
+    def __init__(self, batch: ScoredBatch) -> None:
+        response = batch.mask_BT.shape[1]
+        self.options = SimpleNamespace(prompts_per_batch=len(batch.group_B.unique()))
+        self.rollout = SimpleNamespace(sync=lambda version: None)
+        self.teacher = None
+        self.batch = batch
+        groups = batch.group_B.tolist()
+        problem = Problem("p", "p", "1", "random")
+        ids, logprobs = (0,) * response, (-11.9,) * response
+        self.rollouts = [Rollout(problem, g, (0,), ids, logprobs, "student", "length", 0) for g in groups]
+
+    def collect(self, step: int, objective: Objective, observe_topk: int) -> Collected:
+        batch = self.batch
+        nothing_B = torch.zeros(len(batch.group_B), device=batch.group_B.device)
+        reward_B = nothing_B if batch.reward_B is None else batch.reward_B
+        sampler_BT = torch.full(batch.mask_BT.shape, -11.9, device=batch.mask_BT.device)
+        found = Collected(batch, self.rollouts, [""] * len(self.rollouts), reward_B, sampler_BT, None, 0, 0, 0)
+        found.seconds["rollout"] = 1.0  # what throughput divides by; there was none
+        return found
+
+
+def trainer_for(model: PreTrainedModel, request: Request, batch: ScoredBatch, vocabulary: int) -> Trainer:
+    """A run's own trainer around a batch that is given."""
+    train = request.options.train
+    policy = Policy(model, vocabulary, train.max_logits, train.dtype, train.gradient_checkpointing)
+    engine: Any = GivenBatch(batch)
+    return Trainer(policy, request.objective, engine, train, request.options.metrics, 0)
+
+
+def estimated_bytes(model: PreTrainedModel, request: Request, rows: int, prompt: int, response: int) -> float:
+    """What preflight says of a run whose rollouts and teacher are elsewhere."""
+    shape: Shape = shape_of(model.config, sum(p.numel() for p in model.parameters()))
+    train = request.options.train
+    plan = Plan(
+        rows=rows, prompt=prompt, response=response, micro_batch=train.max_tokens_per_micro_batch,
+        max_logits=train.max_logits, dtype=train.dtype, checkpointing=train.gradient_checkpointing,
+        second_gradient=False, adapters=0, processes=1, rollout="vllm", teacher="none", scores_old=False,
+    )  # fmt: skip
+    return sum(permanent(shape, None, plan).values()) + max(passing(shape, None, plan).values())
+
+
+def operations(model: PreTrainedModel, lengths: Sequence[int]) -> float:
+    """Of one update, `tgpo.preflight.memory.arithmetic`'s formula: what recomputation adds is not counted."""
+    shape = shape_of(model.config, sum(p.numel() for p in model.parameters()))
+    return sum(6.0 * n * (shape.active + shape.layers * shape.queries * n) for n in lengths)
