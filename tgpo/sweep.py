@@ -148,7 +148,7 @@ def report(sweep: Path, cells: Sequence[Cell]) -> None:
     ]
     if not configs:
         return
-    from tgpo.report.sweep import write_sweep_report
+    from tgpo.report.sweep_page import write_sweep_report
 
     try:
         page = write_sweep_report([sweep], say=lambda _: None)

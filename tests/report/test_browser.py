@@ -11,7 +11,7 @@ import pytest
 
 from tests.report.made import make_run, make_sweep
 from tgpo.report.page import write_report
-from tgpo.report.sweep import write_sweep_report
+from tgpo.report.sweep_page import write_sweep_report
 
 pytestmark = pytest.mark.slow
 

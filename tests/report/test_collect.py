@@ -9,7 +9,7 @@ from tgpo.errors import RequestError
 from tgpo.report.collect import read_run
 from tgpo.report.page import render, table
 from tgpo.report.run_figures import run_panels
-from tgpo.report.sweep import write_sweep_report
+from tgpo.report.sweep_page import write_sweep_report
 
 
 @pytest.fixture

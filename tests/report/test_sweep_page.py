@@ -7,11 +7,12 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.report.made import make_run, make_sweep
+from tgpo.report.curves import RecordedCurves
 from tgpo.report.frames import records_frame
 from tgpo.report.page import write_report
-from tgpo.report.sweep import read_sweep, write_sweep_report
+from tgpo.report.sweep import read_sweep
 from tgpo.report.sweep_figures import DASHES, decades, styles, sweep_panels, thin
-from tgpo.report.sweep_page import p_value, shown
+from tgpo.report.sweep_page import p_value, shown, write_sweep_report
 
 pytestmark = pytest.mark.slow  # each writes a whole report
 
@@ -39,7 +40,11 @@ def tags(page) -> Tags:
 
 def slugs(folder) -> list[str]:
     sweep = read_sweep([folder])
-    return [panel.slug for section in sweep_panels(sweep, records_frame(sweep)).values() for panel in section]
+    return [
+        panel.slug
+        for section in sweep_panels(sweep, RecordedCurves(records_frame(sweep))).values()
+        for panel in section
+    ]
 
 
 @pytest.fixture
@@ -93,7 +98,7 @@ def test_unfinished_runs_are_drawn_apart_from_the_means(tmp_path):
     make_sweep(tmp_path)
     make_run(tmp_path, "rkl", 9, final=0.0, status="failed")
     sweep = read_sweep([tmp_path])
-    (panel,) = (p for p in sweep_panels(sweep, records_frame(sweep))["curves"] if p.slug == "accuracy")
+    (panel,) = (p for p in sweep_panels(sweep, RecordedCurves(records_frame(sweep)))["curves"] if p.slug == "accuracy")
     rows = [row for data in panel.spec()["datasets"].values() for row in data]
     means = [row["mean"] for row in rows if row.get("arm") == "rkl" and "mean" in row and row["step"] == 4]
     alone = [row["value"] for row in rows if row.get("run") == "rkl_9" and row["step"] == 4]

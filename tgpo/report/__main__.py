@@ -37,7 +37,7 @@ def report(arguments: argparse.Namespace) -> Path:
 
         return write_report(first)
 
-    from tgpo.report.sweep import write_sweep_report
+    from tgpo.report.sweep_page import write_sweep_report
 
     options = {"baseline": arguments.baseline, "task": arguments.task}
     return write_sweep_report(arguments.directories, arguments.output, **options)

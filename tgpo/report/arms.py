@@ -38,7 +38,13 @@ class Arm:
 def arms_of(runs: Mapping[str, RunFiles]) -> tuple[dict[str, Arm], list[Note]]:
     """Each run's arm by the run's name, and notes on runs that lack keys which others of their arm have."""
     settings = without_places(runs, {name: settings_of(run) for name, run in runs.items()})
-    keys = differing_keys(list(settings.values()), override_keys(runs.values()))
+    arms = tell_apart(settings, sorted(override_keys(runs.values())))
+    return arms, older(runs, settings, {name: arm.values for name, arm in arms.items()})
+
+
+def tell_apart(settings: Mapping[str, Mapping[str, str]], overridden: Sequence[str]) -> dict[str, Arm]:
+    """Each run's arm by the run's name, from its settings; the options in `overridden` come first, in their order."""
+    keys = differing_keys(list(settings.values()), overridden)
     values = {name: tuple(setting.get(key) for key in keys) for name, setting in settings.items()}
     labels = labels_of(sorted(set(values.values()), key=order), keys)
     shared = [i for i, key in enumerate(keys) if not within(key, (OBJECTIVE,))]
@@ -48,7 +54,7 @@ def arms_of(runs: Mapping[str, RunFiles]) -> tuple[dict[str, Arm], list[Note]]:
         for name, value in values.items()
         for label, objective in [(labels[value], settings[name].get(OBJECTIVE) or "unknown objective")]
     }
-    return {name: arms[value] for name, value in values.items()}, older(runs, settings, values)
+    return {name: arms[value] for name, value in values.items()}
 
 
 def settings_of(run: RunFiles) -> dict[str, str]:
@@ -85,18 +91,17 @@ def choice_of(run: RunFiles, group: str) -> str | None:
     return str(target).split(".")[-2] if target else section.get("name") or section.get("backend")
 
 
-def differing_keys(settings: Sequence[Mapping[str, str]], overridden: Iterable[str]) -> list[str]:
+def differing_keys(settings: Sequence[Mapping[str, str]], overridden: Sequence[str]) -> list[str]:
     """The fewest keys that tell the runs apart, taken in order: choices, then overrides, then any other option.
 
     A key counts where two runs that agree in the keys before it HAVE different values; one that a run of an older
     version lacks tells nothing.
     """
     every = sorted({key for setting in settings for key in setting})
-    named = sorted(overridden)
     rest = [key for key in every if not within(key, HOW)]
     keys: list[str] = []
     groups = [list(settings)]
-    for key in dict.fromkeys([*GROUPS, *named, *rest]):
+    for key in dict.fromkeys([*GROUPS, *overridden, *rest]):
         if within(key, NEVER) or not any(len({s[key] for s in g if key in s}) > 1 for g in groups):
             continue
         keys.append(key)

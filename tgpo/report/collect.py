@@ -15,6 +15,10 @@ from tgpo.errors import RequestError
 from tgpo.rundir import read_json, read_yaml
 
 WORDS = {"kind", "gradient/variance_method"}  # of a record, all that is not a number
+HEADLINE = (
+    "base accuracy", "final accuracy", "lowest accuracy", "first length", "final length", "truncated", "reverse KL",
+    "gradient norm", "gradient variance", "first reverse KL",
+)  # fmt: skip
 LAST = 10  # steps at the end of a run that its training metrics are averaged over
 
 
@@ -117,24 +121,25 @@ def check_records(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def run_numbers(run: RunFiles) -> dict[str, float]:
-    """One number a headline metric: what a run is compared by. NaN where it was not measured.
+    """The numbers of `HEADLINE`, which a run is compared by. NaN where it was not measured.
 
     Lengths, truncation and reverse KL are means over the last ten steps, gradients over all. `final` is the last
     evaluation, which of a finished run is that of its last step.
     """
     accuracy, end = run.accuracy()["accuracy"], run.train.tail(LAST)
-    found = {
-        "base accuracy": first(accuracy),
-        "final accuracy": last(accuracy),
-        "lowest accuracy": float(accuracy.min()) if len(accuracy) else float("nan"),
-        "first length": first(column(run.train, "response/length_mean")),
-        "final length": column(end, "response/length_mean").mean(),
-        "truncated": column(end, "response/truncated_fraction").mean(),
-        "reverse KL": column(end, "divergence/reverse_kl_k1").mean(),
-        "gradient norm": column(run.train, "gradient/norm").mean(),
-        "gradient variance": column(run.train, "gradient/variance").mean(),
-        "first reverse KL": first(column(run.train, "divergence/reverse_kl_k1")),
-    }
+    values = (
+        first(accuracy),
+        last(accuracy),
+        float(accuracy.min()) if len(accuracy) else float("nan"),
+        first(column(run.train, "response/length_mean")),
+        column(end, "response/length_mean").mean(),
+        column(end, "response/truncated_fraction").mean(),
+        column(end, "divergence/reverse_kl_k1").mean(),
+        column(run.train, "gradient/norm").mean(),
+        column(run.train, "gradient/variance").mean(),
+        first(column(run.train, "divergence/reverse_kl_k1")),
+    )
+    found: dict[str, float] = dict(zip(HEADLINE, values, strict=True))
     for task in run.tasks[1:]:
         found[f"final accuracy, {task}"] = last(run.accuracy(task)["accuracy"])
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -80,8 +80,6 @@ class Sweep:
 
 
 def read_sweep(directories: Sequence[Path], baseline: str | None = None, task: str | None = None) -> Sweep:
-    from tgpo.report.statistics import compare
-
     runs, notes = find_runs(directories)
     tasks = tasks_of(runs)
     chosen = choose_task(tasks, task)
@@ -99,6 +97,20 @@ def read_sweep(directories: Sequence[Path], baseline: str | None = None, task: s
     without = tuple(m.name for m in members if m.standing == "no seed")
     if without:
         notes.append(Note("no seed in the configuration, cannot be paired and is not compared", without))
+    return compared(members, arm_of, notes, chosen, tuple(directories), baseline)
+
+
+def compared(
+    members: list[Member],
+    arm_of: Mapping[str, Arm],
+    notes: list[Note],
+    task: str | None,
+    directories: tuple[Path, ...],
+    baseline: str | None = None,
+) -> Sweep:
+    """The members as one comparison: their arms in order, who each is compared with, and the statistics."""
+    from tgpo.report.statistics import compare
+
     arms = sorted({arm.label: arm for arm in arm_of.values()}.values(), key=lambda arm: order(arm.values))
     chosen_baseline, baselines = choose_baselines(arms, baseline)
     counted = [{"arm": m.arm.label, "seed": m.seed, **m.numbers} for m in members if m.standing == "counted" and m.arm]
@@ -106,8 +118,8 @@ def read_sweep(directories: Sequence[Path], baseline: str | None = None, task: s
     metrics = [name for name in table if name not in ("arm", "seed") and table[name].notna().any()]
     return Sweep(
         root=common_root(directories),
-        directories=tuple(directories),
-        task=chosen,
+        directories=directories,
+        task=task,
         members=members,
         arms=arms,
         baselines=baselines,
@@ -187,31 +199,6 @@ def choose_baselines(arms: Sequence[Arm], asked: str | None) -> tuple[str, dict[
         if same:
             found[arm.label] = same[0]
     return chosen, found
-
-
-def write_sweep_report(
-    directories: Sequence[Path], output: Path | None = None, *, baseline: str | None = None, task: str | None = None,
-    say: Callable[[str], None] = print,
-) -> Path:  # fmt: skip
-    """Reports every run at or below the directories; returns the page's path.
-
-    It goes to `output`, or to `report/` in the directory (of several, in the folder they share). `say` is told, line
-    by line, what did not finish and what is worth knowing; the caller prints the path. Raises RequestError, with
-    nothing written, where there is no run, or no such baseline or task.
-    """
-    sweep = read_sweep(directories, baseline, task)
-
-    from tgpo.report.sweep_page import report_command, write_page
-
-    folder = output or sweep.root / "report"
-    if sweep.root == Path(sweep.root.anchor) and output is None:
-        raise RequestError("the directories share no folder to hold the report; say where with --output DIR")
-    options = [word for name, value in (("baseline", baseline), ("task", task), ("output", output)) if value is not None
-               for word in (f"--{name}", str(value))]  # fmt: skip
-    page = write_page(sweep, folder, report_command(sweep, options))
-    for line in closing_lines(sweep):
-        say(line)
-    return page
 
 
 def closing_lines(sweep: Sweep) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import altair as alt
 import pandas as pd
 
 from tgpo.report.arms import Arm
 from tgpo.report.collect import RunFiles
+from tgpo.report.curves import Curves
 from tgpo.report.figures import COLOURS, Panel, nearest, x_of_steps
 from tgpo.report.sweep import Sweep
 
@@ -24,6 +25,38 @@ TICKS = 5
 SCALES: dict[str, dict[str, Any]] = {"linear": {"zero": False}, "log": {}, "symlog": {"constant": 1}}
 
 
+class Look(NamedTuple):
+    """Of a panel of curves: `slug` names its file; a `unit` that begins with "fraction" goes from 0 to 1."""
+
+    slug: str
+    title: str
+    caption: str
+    unit: str
+    scale: Any = "linear"
+
+
+CURVES = {  # in the page's order, after the accuracy
+    "reward/mean": Look("reward", "Training reward", "Mean verifier reward of the rollouts.", "fraction"),
+    "response/length_mean": Look("length", "Response length", "Mean tokens of a rollout.", "tokens"),
+    "response/truncated_fraction": Look("truncation", "Truncation", "Rollouts cut off at the cap.", "fraction"),
+    "gradient/norm": Look(
+        "gradient-norm", "Gradient norm", "Of the update, before clipping.", "norm, log scale", "log"
+    ),
+    "gradient/variance": Look(
+        "gradient-variance", "Gradient variance", "Between prompt groups: the trace of the covariance.",
+        "variance, log scale", "log",
+    ),
+    "gradient/snr": Look(
+        "gradient-snr", "Gradient signal to noise",
+        "Squared mean over its variance, unbiased, so below 0 where noise is all there is.",
+        "ratio, symmetric log scale", "symlog",
+    ),
+    "divergence/reverse_kl_k1": Look(
+        "divergence", "Reverse KL to the teacher", "On the student's own rollouts.", "nats a token"
+    ),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Style:
     colour: str
@@ -34,8 +67,8 @@ class Style:
 class Charts:
     """What the panels share: the arms' looks, and the encodings made from them."""
 
-    def __init__(self, sweep: Sweep, records: pd.DataFrame) -> None:
-        self.sweep, self.records = sweep, records
+    def __init__(self, sweep: Sweep, curves: Curves) -> None:
+        self.sweep, self.curves = sweep, curves
         self.styles = styles(sweep.arms)
         self.hidden = alt.param(name="hidden", value=[])
         labels = list(self.styles)
@@ -79,52 +112,34 @@ def styles(arms: Sequence[Arm]) -> dict[str, Style]:
     return found
 
 
-def sweep_panels(sweep: Sweep, records: pd.DataFrame) -> dict[str, list[Panel]]:
+def sweep_panels(sweep: Sweep, curves: Curves) -> dict[str, list[Panel]]:
     """By section of the page; a panel whose metric no run measured is left out."""
-    charts = Charts(sweep, records)
-    curves = [
-        accuracy_curve(charts, sweep.task, "accuracy", "Held-out accuracy"),
-        curve(charts, "reward", "Training reward", "Mean verifier reward of the rollouts.", "reward/mean", "fraction"),
-        curve(charts, "length", "Response length", "Mean tokens of a rollout.", "response/length_mean", "tokens"),
-        curve(charts, "truncation", "Truncation", "Rollouts cut off at the cap.", "response/truncated_fraction",
-              "fraction"),
-        curve(charts, "gradient-norm", "Gradient norm", "Of the update, before clipping.", "gradient/norm",
-              "norm, log scale", "log"),
-        curve(charts, "gradient-variance", "Gradient variance", "Between prompt groups: the trace of the covariance.",
-              "gradient/variance", "variance, log scale", "log"),
-        curve(charts, "gradient-snr", "Gradient signal to noise", "Squared mean over its variance, unbiased, so below "
-              "0 where noise is all there is.", "gradient/snr", "ratio, symmetric log scale", "symlog"),
-        curve(charts, "divergence", "Reverse KL to the teacher", "On the student's own rollouts.",
-              "divergence/reverse_kl_k1", "nats a token"),
-    ]  # fmt: skip
+    charts = Charts(sweep, curves)
+    drawn = [accuracy_curve(charts, sweep.task, "accuracy", "Held-out accuracy")]
+    drawn += [curve(charts, metric, look) for metric, look in CURVES.items()]
     others = list(dict.fromkeys(task for m in sweep.of("counted", "unfinished") for task in m.run.tasks[1:]))
-    curves += [accuracy_curve(charts, task, f"accuracy-{i}", f"Accuracy on {task}") for i, task in enumerate(others)]
+    drawn += [accuracy_curve(charts, task, f"accuracy-{i}", f"Accuracy on {task}") for i, task in enumerate(others)]
     compared = [
         forest(charts, "forest-accuracy", "final accuracy", "Final accuracy: difference", "fraction right"),
         forest(charts, "forest-length", "final length", "Final response length: difference", "tokens"),
         length_against_accuracy(charts),
         policy_gap(charts),
     ]
-    return {"compared": [p for p in compared if p], "curves": [p for p in curves if p]}
+    return {"compared": [p for p in compared if p], "curves": [p for p in drawn if p]}
 
 
 def accuracy_curve(charts: Charts, task: str | None, slug: str, title: str) -> Panel | None:
-    caption = "On problems never trained on."
-    return curve(charts, slug, title, caption, f"eval/{task}/accuracy", "fraction right", marks=True)
+    look = Look(slug, title, "On problems never trained on.", "fraction right")
+    return curve(charts, f"eval/{task}/accuracy", look, marks=True)
 
 
-def curve(
-    charts: Charts, slug: str, title: str, caption: str, metric: str, unit: str, scale: Any = "linear", *,
-    marks: bool = False,
-) -> Panel | None:  # fmt: skip
+def curve(charts: Charts, metric: str, look: Look, *, marks: bool = False) -> Panel | None:
     """An arm's mean over its finished runs in a band from the lowest to the highest; unfinished runs one by one."""
-    done, unfinished = (series(charts, standing, metric) for standing in ("counted", "unfinished"))
-    if scale == "log":
-        done, unfinished = done[done["value"] > 0], unfinished[unfinished["value"] > 0]
-    if done.empty and unfinished.empty:
+    slug, title, caption, unit, scale = look
+    positive = scale == "log"
+    means, unfinished = charts.curves.band(metric, positive), charts.curves.unfinished(metric, positive)
+    if means.empty and unfinished.empty:
         return None
-    grouped = done.groupby(["arm", "step"], sort=False)["value"]
-    means = grouped.agg(mean="mean", low="min", high="max", runs="count").reset_index()
     means, unfinished = shorten(thin(means)), shorten(thin(unfinished))
     whole: dict[str, Any] = {"domain": [0, 1]} if unit.startswith("fraction") else {}
     y_scale = alt.Scale(type=scale, **(SCALES[scale] | whole))
@@ -156,15 +171,6 @@ def hover(base: Any) -> Any:
     tooltip = [alt.Tooltip(f, title=title or "arm", **({"format": form} if form else {})) for f, title, form in shown]
     opacity = alt.when(pointed).then(alt.value(1.0)).otherwise(alt.value(0.0))
     return base.mark_point(size=60, filled=True).encode(opacity=opacity, tooltip=tooltip).add_params(pointed)
-
-
-def series(charts: Charts, standing: str, metric: str) -> pd.DataFrame:
-    """`arm`, `run`, `step`, `value` of the runs that measured the metric."""
-    records = charts.records
-    if metric not in records:
-        return pd.DataFrame({"arm": [], "run": [], "step": [], "value": []})
-    kept = records.loc[(records["standing"] == standing) & records[metric].notna(), ["arm", "run", "step", metric]]
-    return kept.rename(columns={metric: "value"}).astype({"value": float})
 
 
 def decades(means: pd.DataFrame, unfinished: pd.DataFrame) -> list[float] | None:

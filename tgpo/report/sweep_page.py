@@ -12,12 +12,14 @@ from urllib.parse import quote
 import pandas as pd
 import yaml
 
+from tgpo.errors import RequestError
 from tgpo.report.arms import Arm
+from tgpo.report.curves import RecordedCurves
 from tgpo.report.figures import Panel
 from tgpo.report.frames import records_frame, write_frames
 from tgpo.report.manifest import dirty, launch_commands, manifest
 from tgpo.report.page import render_page, run_command, who_learns
-from tgpo.report.sweep import Member, Sweep
+from tgpo.report.sweep import Member, Sweep, closing_lines, read_sweep
 from tgpo.report.sweep_figures import named_baseline, styles, sweep_panels
 from tgpo.rundir import make_folder, write_whole
 
@@ -29,27 +31,55 @@ OTHERS = {
 }  # fmt: skip
 
 
-def write_page(sweep: Sweep, folder: Path, command: str, linked: bool = True) -> Path:
-    """`report.html`, `table.md`, the frames and an SVG a figure.
+def write_sweep_report(
+    directories: Sequence[Path], output: Path | None = None, *, baseline: str | None = None, task: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:  # fmt: skip
+    """Reports every run at or below the directories; returns the page's path.
 
-    Args:
-        command: what makes the page again.
-        linked: whether it links to the runs' own pages; not where it is to be read without the runs.
+    It goes to `output`, or to `report/` in the directory (of several, in the folder they share). `say` is told, line
+    by line, what did not finish and what is worth knowing; the caller prints the path. Raises RequestError, with
+    nothing written, where there is no run, or no such baseline or task.
     """
+    sweep = read_sweep(directories, baseline, task)
+
+    folder = output or sweep.root / "report"
+    if sweep.root == Path(sweep.root.anchor) and output is None:
+        raise RequestError("the directories share no folder to hold the report; say where with --output DIR")
+    options = [word for name, value in (("baseline", baseline), ("task", task), ("output", output)) if value is not None
+               for word in (f"--{name}", str(value))]  # fmt: skip
+    page = write_page(sweep, folder, report_command(sweep, options))
+    for line in closing_lines(sweep):
+        say(line)
+    return page
+
+
+def write_page(sweep: Sweep, folder: Path, command: str) -> Path:
+    """`report.html`, `table.md`, the frames and an SVG a figure; `command` is what makes the page again."""
     make_folder(folder, "--output")
     records = records_frame(sweep)
-    panels = sweep_panels(sweep, records)
+    panels = sweep_panels(sweep, RecordedCurves(records))
     for panel in [panel for section in panels.values() for panel in section]:
         write_whole(folder / f"{panel.slug}.svg", panel.svg())
     write_frames(sweep, records, folder)
     write_whole(folder / "table.md", markdown(sweep))
-    write_whole(folder / "report.html", render(sweep, panels, command, folder if linked else None))
+    runs = [m.run for m in sweep.members]
+    record = {**manifest(runs), "uncommitted changes in": len(dirty(runs))}
+    write_whole(folder / "report.html", render(sweep, panels, [*launch_commands(runs), command], record, folder))
     return folder / "report.html"
 
 
-def render(sweep: Sweep, panels: dict[str, list[Panel]], command: str, folder: Path | None) -> str:
+def render(
+    sweep: Sweep, panels: dict[str, list[Panel]], commands: Sequence[str], record: dict[str, Any], folder: Path | None
+) -> str:
+    """The page.
+
+    Args:
+        commands: what makes the runs and the page again.
+        record: versions and hardware.
+        folder: where the page will stand, from which it links to the runs' own; None where it is read without them.
+    """
     looks = styles(sweep.arms)
-    runs = [m.run for m in sweep.members]
     compared, curves = ([panel.shown() for panel in panels[section]] for section in ("compared", "curves"))
     return render_page(
         "sweep.html.jinja",
@@ -67,11 +97,9 @@ def render(sweep: Sweep, panels: dict[str, list[Panel]], command: str, folder: P
         unfinished=[{"name": m.name, "state": m.state, "step": m.run.status.get("step", NONE), "reason": m.reason}
                     for m in sweep.of("unfinished")],
         notes=sweep.notes,
-        commands=[*launch_commands(runs), command],
+        commands=commands,
         runs=[run_row(member, folder) for member in sweep.members],
-        provenance=yaml.safe_dump(
-            {**manifest(runs), "uncommitted changes in": len(dirty(runs))}, sort_keys=False, allow_unicode=True
-        ),
+        provenance=yaml.safe_dump(record, sort_keys=False, allow_unicode=True),
     )  # fmt: skip
 
 
