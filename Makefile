@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm try-vllm run test test-fast crash-test check format models figures reproduce gpu gpu-bare gpu-pack parity smoke-135m docs bench clean
+.PHONY: help setup setup-vllm try-vllm run test test-fast crash-test check format models figures reproduce page gpu gpu-bare gpu-pack parity smoke-135m docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,10 @@ figures: $(VENV)/.setup ## the README's numbers and pictures: three objectives, 
 reproduce: $(VENV)/.setup-dev ## make reproduce EXP=compare: an experiment's runs, then results/compare; experiments/ has the names
 	@test -n "$(EXP)" || { echo "error: say which: make reproduce EXP=compare"; exit 2; }
 	@$(BIN)/python -m experiments.run $(EXP)
+
+page: $(VENV)/.setup ## make page EXP=compare: results/compare/report.html, from what is committed
+	@test -n "$(EXP)" || { echo "error: say which: make page EXP=compare"; exit 2; }
+	@$(BIN)/python -m experiments $(EXP) --page
 
 bench: $(VENV)/.setup-bench ## speed and memory against TRL, generate and vLLM, growth, start-up, the cost of objectives
 	@$(BIN)/python -m benchmarks.step_time

@@ -18,9 +18,15 @@ def main() -> None:
     )
     parser.add_argument("--add", action="store_true", help="the sweeps' runs to those that are committed")
     parser.add_argument("--again", action="store_true", help="from the committed runs.csv, without the runs")
+    parser.add_argument("--page", action="store_true", help="the page of what is committed, results/NAME/report.html")
     asked = parser.parse_intermixed_args()  # sweeps may come after --add
-    if asked.again and (asked.add or asked.sweeps):
-        parser.error("--again reads no sweep; leave out the others")
+    if (asked.again or asked.page) and (asked.add or asked.sweeps or asked.again == asked.page):
+        parser.error("--again and --page read no sweep; leave out the others")
+    if asked.page:
+        from experiments.published import write_published_page
+
+        print(f"report  {write_published_page(CATALOGUE[asked.name])}")
+        return
     written = publish(CATALOGUE[asked.name], None if asked.again else asked.sweeps, asked.add)
     print(written.read_text(encoding="utf-8"))
 

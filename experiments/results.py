@@ -1,12 +1,12 @@
-"""From a sweep to `results/NAME/`: a row a run, a table, a figure, the report, the record of what made them.
+"""From a sweep to `results/NAME/`: a row a run, its curves, a table, a figure, the record of what made them.
 
-All of it but the report is made from `runs.csv`, which is committed: `python -m experiments NAME --again` redoes it.
-`--add SWEEP` takes in the runs of a further sweep; each sitting has its record in the manifest, and its report.
+Table and figure are made from `runs.csv`, which is committed: `python -m experiments NAME --again` redoes them, and
+`--page` makes the page from all of it. `--add SWEEP` takes in the runs of a further sweep: a sitting in the manifest.
 """
 
 from __future__ import annotations
 
-import shutil
+import shlex
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -14,14 +14,16 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.sweeps import newest_sweep, sitting, write_manifest
+from experiments.published import curve_rows, identities, with_committed, write_curves
+from experiments.sweeps import newest_sweep, sitting, sitting_number, write_manifest
 from experiments.tables import Experiment, figure, label, tables
 from tgpo.config import build
 from tgpo.errors import RequestError
+from tgpo.report.arms import override_words
 from tgpo.report.collect import RunFiles
 from tgpo.report.find import find_runs, planned
-from tgpo.report.sweep import Member, Sweep, read_sweep
-from tgpo.report.sweep_page import write_page
+from tgpo.report.frames import records_frame
+from tgpo.report.sweep import Member, read_sweep
 from tgpo.rundir import read_json, write_whole
 from tgpo.types import TEACHER_NEEDS
 
@@ -46,22 +48,25 @@ def publish(experiment: Experiment, sweeps: Sequence[Path] | None, add: bool = F
 
 
 def collect(experiment: Experiment, sweeps: Sequence[Path], own: int, add: bool) -> None:
-    """`runs.csv`, the manifest and the report, from the runs themselves. The first `own` sweeps are its own."""
+    """`runs.csv`, `curves.parquet` and the manifest, from the runs. The first `own` sweeps are the experiment's own."""
     sweep = read_sweep(chosen(experiment, sweeps, own))
     counted = sweep.of("counted")
     done = {member.run.path.resolve() for member in counted}
     begun = [member.run.path for member in sweep.of("unfinished")]
     missing = begun if experiment.only else [path for path in planned(sweeps[:own]) if path.resolve() not in done]
-    folder = experiment.folder
+    folder, keys = experiment.folder, experiment.keys
     folder.mkdir(parents=True, exist_ok=True)
-    runs = pd.DataFrame([row(member, experiment.keys) for member in counted])
-    runs = runs.reindex(columns=[*experiment.keys, *runs.columns.difference(experiment.keys, sort=False)])
-    runs = merged(runs, folder / "runs.csv" if add else None, experiment.keys)
-    write_whole(folder / "runs.csv", runs.to_csv(**CSV))
     record = {"sweeps": [f"{path.parent.name}/{path.name}" for path in map(Path.resolve, sweeps)]}
     record |= sitting([member.run for member in counted], [path.name for path in missing])
-    number = write_manifest(folder / "manifest.json", f"make reproduce EXP={experiment.name}", len(runs), record, add)
-    publish_report(sweep, folder, number)
+    number = sitting_number(folder / "manifest.json", record, add)
+    new = pd.DataFrame([row(member, keys) | {"sitting": number} for member in counted])
+    new = new.reindex(columns=[*keys, *new.columns.difference(keys, sort=False)])
+    runs = merged(new, folder / "runs.csv" if add else None, keys)
+    write_whole(folder / "runs.csv", runs.to_csv(**CSV))
+    drawn = folder / "curves.parquet"
+    curves = curve_rows(sweep, records_frame(sweep), identities(new, keys), number)
+    write_curves(drawn, with_committed(curves, drawn if add else None, keys), keys)
+    write_manifest(folder / "manifest.json", f"make reproduce EXP={experiment.name}", len(runs), record, add)
 
 
 def merged(runs: pd.DataFrame, committed: Path | None, keys: tuple[str, ...]) -> pd.DataFrame:
@@ -94,20 +99,15 @@ def order(value: Any) -> tuple[int, float, str]:
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
-def publish_report(sweep: Sweep, folder: Path, number: int) -> None:
-    """The page of one sitting alone: its figures and frames are in it, or beside it in runs.csv."""
-    name, aside = "report.html" if number == 1 else f"report-{number}.html", folder / ".report"
-    write_page(sweep, aside, f"python -m experiments {folder.name}", linked=False)
-    (aside / "report.html").replace(folder / name)
-    shutil.rmtree(aside)
-
-
 def row(member: Member, keys: tuple[str, ...]) -> dict[str, Any]:
     return {
         **{key: value for key in keys if (value := setting(member.run, key)) is not None},
         "seed": member.seed,
         **member.numbers,
         **further(member.run),
+        "run": member.name,
+        **{part: setting(member.run, f"{part}.name") for part in ("student", "teacher") if part not in keys},
+        "overrides": shlex.join(override_words(member.run)),
     }
 
 

@@ -56,14 +56,19 @@ def sitting(done: Sequence[RunFiles], unfinished: Sequence[str]) -> dict[str, An
     }
 
 
-def write_manifest(path: Path, command: str, runs: int, record: dict[str, Any], add: bool = False) -> int:
-    """What made a result of so many runs: one sitting, or with `add` one more, and which it is.
+def sitting_number(path: Path, record: dict[str, Any], add: bool) -> int:
+    """Which sitting of the manifest the record is, or becomes; the same sweeps again are the same one."""
+    sittings = read_json(path).get("sittings", []) if add else []
+    same = [number for number, other in enumerate(sittings, start=1) if other["sweeps"] == record.get("sweeps")]
+    return same[0] if same else len(sittings) + 1
+
+
+def write_manifest(path: Path, command: str, runs: int, record: dict[str, Any], add: bool = False) -> None:
+    """What made a result of so many runs: one sitting, or with `add` one more.
 
     The same sweeps again replace theirs. Runs that were made again in a later sitting are in both.
     """
+    number = sitting_number(path, record, add)
     sittings = read_json(path).get("sittings", []) if add else []
-    same = [number for number, other in enumerate(sittings) if other["sweeps"] == record.get("sweeps")]
-    number = same[0] if same else len(sittings)
-    sittings[number : number + 1] = [record]
+    sittings[number - 1 : number] = [record]
     write_whole(path, json.dumps({"command": command, "runs_done": runs, "sittings": sittings}, indent=1) + "\n")
-    return number + 1

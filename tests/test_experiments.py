@@ -18,6 +18,7 @@ import yaml
 
 from experiments.catalogue import CATALOGUE, MEASURED
 from experiments.gradient_variance.__main__ import jackknifed, log_ratio, noise
+from experiments.published import read_published, write_published_page
 from experiments.results import further, publish
 from experiments.run import commands
 from experiments.tables import Experiment, figure, labelled, tables
@@ -56,7 +57,35 @@ def swept(folder: Path, seeds: Sequence[int]) -> Path:
     return folder
 
 
-@pytest.mark.slow  # writes four whole reports
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_page_is_made_from_what_is_committed(name):
+    """All runs on one page: the arms of the table, their means, and curves of as many runs as there are."""
+    experiment = CATALOGUE[name]
+    sweep, curves = read_published(experiment)
+    runs = labelled(pd.read_csv(experiment.folder / "runs.csv"), experiment)
+    by = ["arm", *([experiment.across] if experiment.across else [])]
+    expected = runs.groupby(by)["final accuracy"].agg(["mean", "count"])
+    found = [(sweep.row("final accuracy", arm)["mean"], len(sweep.arm_members(arm))) for arm in sweep.arms]
+    assert sorted(found) == [
+        (pytest.approx(mean), count) for mean, count in expected.sort_values(["mean", "count"]).to_numpy()
+    ]
+    final = curves.band(f"eval/{sweep.task}/accuracy").groupby("arm").last()
+    for arm in sweep.arms:
+        # five digits are published, and of three arms the band holds a run that was made again
+        assert final.loc[arm.label, "mean"] == pytest.approx(sweep.row("final accuracy", arm)["mean"], abs=0.02)
+        assert final.loc[arm.label, "runs"] >= len(sweep.arm_members(arm))
+
+
+def test_a_published_page_needs_no_runs(tmp_path, monkeypatch):
+    shutil.copytree(CATALOGUE["schedule"].folder, tmp_path / "results" / "schedule")
+    monkeypatch.setattr("experiments.tables.ROOT", tmp_path)
+    page = write_published_page(CATALOGUE["schedule"]).read_text()
+    assert "<code>make page EXP=schedule</code>" in page and "<code>make reproduce EXP=schedule</code>" in page
+    assert "30" in re.search(r"runs that count</span><strong>(\d+)", page)[1]  # of two sittings
+    assert not re.search(r"<a [^>]*report\.html", page)
+
+
+@pytest.mark.slow  # publishes four times
 def test_an_experiment_in_two_sittings_is_one_in_a_single_one(tmp_path, monkeypatch):
     """On two machines, say: the second has the first one's published rows and none of its runs."""
     experiment = Experiment("made", across="student")
@@ -64,22 +93,26 @@ def test_an_experiment_in_two_sittings_is_one_in_a_single_one(tmp_path, monkeypa
     swept(whole / "a", [0, 1]), swept(whole / "b", [2]), swept(first / "a", [0, 1]), swept(second / "b", [2])
     monkeypatch.setattr("experiments.tables.ROOT", tmp_path / "at once")
     publish(experiment, [whole])
-    at_once = experiment.folder
+    at_once, at_once_curves = experiment.folder, read_published(experiment)[1]
     monkeypatch.setattr("experiments.tables.ROOT", tmp_path)
     publish(experiment, [first])
     shutil.rmtree(first)
     for _ in range(2):  # the same sweep again stands once
         publish(experiment, [second], add=True)
-        for name in ("runs.csv", "table.md", "figure.svg"):
+        for name in ("table.md", "figure.svg"):
             assert (experiment.folder / name).read_text() == (at_once / name).read_text()
+        runs, expected = (pd.read_csv(folder / "runs.csv") for folder in (experiment.folder, at_once))
+        assert list(runs["sitting"]) == [1 + (seed == 2) for seed in runs["seed"]]
+        of_the_sitting = ["sitting", "run"]  # which folder a run was in is another
+        pd.testing.assert_frame_equal(runs.drop(columns=of_the_sitting), expected.drop(columns=of_the_sitting))
+        curves = read_published(experiment)[1]
+        for metric in ("eval/arithmetic/accuracy", "gradient/norm"):
+            bands = [c.band(metric).sort_values(["arm", "step"], ignore_index=True) for c in (curves, at_once_curves)]
+            pd.testing.assert_frame_equal(*bands)
+            assert set(bands[0]["runs"]) == {3}
         made = json.loads((experiment.folder / "manifest.json").read_text())
         assert made["runs_done"] == 12
         assert [(sitting["runs_done"], sitting["seeds"]) for sitting in made["sittings"]] == [(8, [0, 1]), (4, [2])]
-    pages = sorted(experiment.folder.glob("*.html"))
-    assert [page.name for page in pages] == ["report-2.html", "report.html"]
-    for page in pages:  # of runs that its readers do not have
-        assert "python -m experiments made" in page.read_text()
-        assert not re.search(r"<a [^>]*report\.html", page.read_text())
 
 
 @pytest.mark.slow  # writes a whole report
