@@ -23,12 +23,12 @@ from transformers.utils import logging
 
 from benchmarks.objective_cost import save_model
 from benchmarks.record import HERE, setting, spread, told, write_results
-from tgpo.compose import request_from
-from tgpo.engine import Collected
+from tgpo.config.compose import request_from
 from tgpo.functional.batching import by_token_budget
 from tgpo.report.figures import COLOURS, to_svg
-from tgpo.run import build
-from tgpo.trainer import Trainer
+from tgpo.training.collector import CollectedBatch
+from tgpo.training.components import build_components
+from tgpo.training.trainer import Trainer
 
 GROUP = 8
 BASE = {"prompts": 16, "length": 64, "width": 128}
@@ -60,10 +60,10 @@ def trainer_for(folder: Path, shape: dict[str, int]) -> Trainer:
         "metrics.gradient_variance_every=0",
         "metrics.divergence_every=0",
     ]
-    return build(request_from(options), None).trainer
+    return build_components(request_from(options), None).trainer
 
 
-def arithmetic(trainer: Trainer, collected: Collected) -> float:
+def arithmetic(trainer: Trainer, collected: CollectedBatch) -> float:
     """Floating-point operations of the step: generated once, scored by the teacher once, trained on."""
     model: Any = trainer.policy.model
     config, weights = (
@@ -75,7 +75,7 @@ def arithmetic(trainer: Trainer, collected: Collected) -> float:
     return (2 + 2 + 6) * weights * float(length_B.sum()) + (1 + 1 + 3) * attention
 
 
-def padding(trainer: Trainer, collected: Collected) -> float:
+def padding(trainer: Trainer, collected: CollectedBatch) -> float:
     """The share of an update's tokens that are padding."""
     length_B = collected.batch.tokens.length_B
     parts = by_token_budget(length_B, trainer.options.max_tokens_per_micro_batch)

@@ -4,8 +4,8 @@ Each line is a process of its own that holds a random head of 151,936 x 896, hid
 tokens, and what the objective asks of the teacher; then computes the loss and its gradients once. Peak is the process's
 own (VmHWM, reset before), above what it held, and without the head's gradient, which any of them must leave behind; a
 side that needs more than the machine has free is said to.
-Ours is `tgpo.policy.Policy` and the objective as a run builds them; "whole" is the same over all logits at once, with
-autograd alone; TRL's is the function its trainer calls. Gradients of ours and of "whole" are compared to each other.
+Ours is `tgpo.models.policy.Policy` and the objective as a run builds them; "whole" is the same over all logits at once,
+with autograd alone; TRL's is the function its trainer calls. Gradients of ours and of "whole" are compared.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.record import HERE, setting, write_results
-from tgpo.compose import request_from
+from tgpo.config.compose import request_from
 from tgpo.functional.reduce import reduce, token_weights
+from tgpo.models.policy import Policy
 from tgpo.objectives.base import Objective
-from tgpo.policy import Policy
-from tgpo.types import Need, ScoredBatch, TeacherSignal, TokenBatch
+from tgpo.types.batch import ScoredBatch, TokenBatch
+from tgpo.types.problem import Need
+from tgpo.types.teacher import TeacherSignal
 
 VOCABULARY, LENGTH, WIDTH = 151_936, 4_096, 896
 CHECKED = 512  # tokens of the response on which gradients are compared

@@ -20,12 +20,14 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from transformers.utils import logging
 
 from benchmarks.record import setting, spread, told, write_results
-from tgpo.compose import request_from
-from tgpo.models import load_tokenizer
-from tgpo.run import build
+from tgpo.config.compose import request_from
+from tgpo.models.loading import load_tokenizer
 from tgpo.tasks.demonstrations import Demonstrations
-from tgpo.trainer import Trainer
-from tgpo.types import TEACHER_NEEDS, TeacherQuery, TokenBatch
+from tgpo.training.components import build_components
+from tgpo.training.trainer import Trainer
+from tgpo.types.batch import TokenBatch
+from tgpo.types.problem import TEACHER_NEEDS
+from tgpo.types.teacher import TeacherQuery
 
 # hidden width, vocabulary: the shipped models' shape, and one whose head is the greater part of it
 SHAPES = {"101": (128, 101), "32,000": (512, 32_000)}
@@ -74,7 +76,7 @@ def trainer_for(objective: str, folder: Path) -> Trainer:
     steps = range(1, WARM_UP + COUNTED + 1)
     problems = [p for k in steps for p in request.task.train_problems(0, k, PROMPTS)]
     shown = Demonstrations({(p.id, p.prompt): [(*range(9, 9 + CAP - 1), 1)] * GROUP for p in problems})
-    return build(request, None, shown).trainer
+    return build_components(request, None, shown).trainer
 
 
 def measure(shape: str, folder: Path) -> list[dict[str, Any]]:
@@ -96,9 +98,9 @@ def measure(shape: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def teacher_forward(trainer: Trainer, tokens: TokenBatch) -> float:
-    assert trainer.engine.teacher is not None
+    assert trainer.collector.teacher is not None
     started = time.perf_counter()
-    trainer.engine.teacher.score(tokens, TeacherQuery())
+    trainer.collector.teacher.score(tokens, TeacherQuery())
     return time.perf_counter() - started
 
 

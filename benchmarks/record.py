@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from tgpo.provenance import processor
 from tgpo.report.markdown import fill
+from tgpo.runs.provenance import processor
 
 HERE = Path(__file__).parent
 

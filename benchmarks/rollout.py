@@ -19,11 +19,11 @@ from transformers.utils import logging
 
 from benchmarks.objective_cost import save_model
 from benchmarks.record import setting, spread, told, write_results
-from tgpo.compose import request_from
-from tgpo.models import eos_ids, load_model, load_tokenizer
+from tgpo.config.compose import request_from
+from tgpo.models.loading import eos_ids, load_model, load_tokenizer
 from tgpo.rollout.base import Sampling, encode_prompts
 from tgpo.rollout.hf import HFRollout, left_pad
-from tgpo.types import Problem
+from tgpo.types.problem import Problem
 
 GROUP = 8
 WARM_UP, COUNTED = 1, 5

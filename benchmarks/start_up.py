@@ -19,7 +19,9 @@ from typing import Any
 
 from benchmarks.record import machine, spread, told, write_results
 
-CHECKED = "from tgpo.compose import request_from as of; from tgpo.preflight import preflight; preflight(of([]))"
+CHECKED = (
+    "from tgpo.config.compose import request_from as of; from tgpo.preflight.checks import preflight; preflight(of([]))"
+)
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
     "`import torch`": ["-c", "import torch"],

@@ -19,11 +19,11 @@ from transformers import TrainerCallback
 from trl import DistillationConfig, DistillationTrainer, GRPOConfig, GRPOTrainer
 
 from benchmarks.record import setting, spread, told, write_results
-from tgpo.compose import request_from
-from tgpo.models import load_model, load_tokenizer
-from tgpo.run import build
+from tgpo.config.compose import request_from
+from tgpo.models.loading import load_model, load_tokenizer
 from tgpo.tasks.verifier import verify_responses
-from tgpo.trainer import Trainer
+from tgpo.training.components import build_components
+from tgpo.training.trainer import Trainer
 
 GROUP = 8
 SHAPES = {"24 × 8 × 64": (24, 64), "64 × 8 × 256": (64, 256)}  # prompts, and the most tokens of a response
@@ -48,15 +48,15 @@ def ours(objective: str, shape: tuple[int, int], teacher: str, *overrides: str) 
         f"rollout.max_response_length={shape[1]}",
         f"train.lr={LEARNING_RATE}",
     ]
-    return build(request_from([*shared, *overrides]), None).trainer
+    return build_components(request_from([*shared, *overrides]), None).trainer
 
 
 def theirs(kind: str, options: dict[str, Any], folder: str, callback: TrainerCallback, trainer: Trainer) -> Any:
     """TRL's trainer on the same models and prompts, with everything optional switched off."""
-    steps, asked = WARM_UP + COUNTED, trainer.engine.options
+    steps, asked = WARM_UP + COUNTED, trainer.collector.options
     prompts = asked.prompts_per_batch
     student, tokenizer = load_model("tiny:large-gap", "float32", "cpu"), load_tokenizer("tiny:large-gap")
-    problems = [p for k in range(1, steps + 2) for p in trainer.engine.task.train_problems(0, k, prompts)]
+    problems = [p for k in range(1, steps + 2) for p in trainer.collector.task.train_problems(0, k, prompts)]
     rows = [{"prompt": [{"role": "user", "content": p.prompt}], "answer": p.answer} for p in problems]
     shared = {
         "output_dir": folder,

@@ -20,13 +20,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
 from benchmarks.record import machine, spread, told, write_results
-from tgpo.compose import request_from
-from tgpo.models import load_tokenizer
+from tgpo.config.compose import request_from
+from tgpo.models.loading import load_tokenizer
+from tgpo.models.vllm import installed_version
 from tgpo.rollout.base import Sampling, encode_prompts
-from tgpo.run import build
-from tgpo.trainer import Trainer
-from tgpo.types import Problem
-from tgpo.vllm import installed_version
+from tgpo.training.components import build_components
+from tgpo.training.trainer import Trainer
+from tgpo.types.problem import Problem
 
 PROMPTS, GROUP, CAP = 16, 8, 96  # the default experiment's
 WARM_UP, COUNTED = 2, 10
@@ -62,7 +62,7 @@ def tokens_a_second(rollout: Any, problems: Sequence[Problem]) -> dict[str, Any]
 
 def sync_and_step(trainer: Trainer) -> dict[str, float]:
     """Medians of the seconds that a weight sync and a whole step take."""
-    seconds, rollout = [], trainer.engine.rollout
+    seconds, rollout = [], trainer.collector.rollout
     for turn in range(5):
         started = time.perf_counter()
         rollout.sync(turn)
@@ -88,13 +88,13 @@ def main() -> None:
     logging.disable_progress_bar()
     quiet = ["rollout=vllm", "metrics.gradient_variance_every=0", "metrics.divergence_every=0"]
     request = request_from(quiet)
-    tiny = build(request, None).trainer
+    tiny = build_components(request, None).trainer
     rates = tokens_a_second(tiny.engine.rollout, request.task.train_problems(0, 1, PROMPTS))
     with tempfile.TemporaryDirectory() as folder:
         save_135m(Path(folder))
         few = ["rollout.prompts_per_batch=2", "rollout.group_size=4", "rollout.max_response_length=32"]
         alone = ["objective=grpo", "teacher=none", f"student.path={folder}"]
-        larger = build(request_from([*quiet, *few, *alone]), None).trainer
+        larger = build_components(request_from([*quiet, *few, *alone]), None).trainer
         sync = {
             "0.8M": {**sync_and_step(tiny), "of": "the default experiment"},
             "135M": {**sync_and_step(larger), "of": "`grpo` on 2 prompts × 4 responses × at most 32 tokens"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tgpo.errors import Parser, told
+from tgpo.errors import Parser, exit_on_error
 
 
 def main() -> None:
@@ -32,5 +32,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told():
+    with exit_on_error():
         main()

@@ -17,12 +17,12 @@ import pandas as pd
 from experiments.tables import Experiment
 from tgpo.report.arms import tell_apart, text
 from tgpo.report.collect import HEADLINE, RunFiles
+from tgpo.report.comparison import Member, Sweep, compared
 from tgpo.report.curves import PublishedCurves
 from tgpo.report.find import Note
-from tgpo.report.sweep import Member, Sweep, compared
 from tgpo.report.sweep_figures import CURVES, sweep_panels
 from tgpo.report.sweep_page import render
-from tgpo.rundir import read_json, write_whole
+from tgpo.runs.files import read_json, write_whole
 
 PARTS = ("sweeps", "seeds", "revisions", "versions", "hardware")  # of a sitting's record, what the page shows
 VALUES = ["runs", "value", "lowest", "highest"]

@@ -17,15 +17,15 @@ import pandas as pd
 from experiments.published import curve_rows, identities, with_committed, write_curves
 from experiments.sweeps import newest_sweep, sitting, sitting_number, write_manifest
 from experiments.tables import Experiment, figure, label, tables
-from tgpo.config import build
+from tgpo.config.check import instantiate_section
 from tgpo.errors import RequestError
 from tgpo.report.arms import override_words
 from tgpo.report.collect import RunFiles
+from tgpo.report.comparison import Member, read_sweep
 from tgpo.report.find import find_runs, planned
 from tgpo.report.frames import records_frame
-from tgpo.report.sweep import Member, read_sweep
-from tgpo.rundir import read_json, write_whole
-from tgpo.types import TEACHER_NEEDS
+from tgpo.runs.files import read_json, write_whole
+from tgpo.types.problem import TEACHER_NEEDS
 
 CSV = {"index": False, "float_format": "%.12g"}
 
@@ -123,7 +123,7 @@ def setting(run: RunFiles, key: str) -> Any:
 
 def further(run: RunFiles) -> dict[str, float]:
     """How soon it was good (the mean over its evaluations), and what it spent."""
-    objective, rollout = build(dict(run.config), "objective"), run.config["rollout"]
+    objective, rollout = instantiate_section(dict(run.config), "objective"), run.config["rollout"]
     sampled = [objective.mix(g, rollout["group_size"]).student for g in range(rollout["prompts_per_batch"])]
     # an objective without rollouts of its own has no such column
     lengths = run.train.get("response/length_mean", pd.Series(dtype=float)).dropna()
@@ -147,7 +147,7 @@ def written(run: RunFiles) -> float:
     if not (folder / "recipe.json").is_file():
         return 0.0
     kept = pd.concat([pd.read_parquet(part, columns=["response_ids"]) for part in folder.glob("*.parquet")])
-    task, recipe, config = build(dict(run.config), "task"), read_json(folder / "recipe.json"), run.config
+    task, recipe, config = instantiate_section(dict(run.config), "task"), read_json(folder / "recipe.json"), run.config
     steps, prompts = range(1, config["train"]["steps"] + 1), config["rollout"]["prompts_per_batch"]
     asked = {problem.id for k in steps for problem in task.train_problems(config["seed"], k, prompts)}
     return float(len(asked) * recipe["keep"] * recipe["attempts"] * kept["response_ids"].map(len).mean())

@@ -10,9 +10,9 @@ from typing import Any
 from tgpo.errors import Parser, RequestError
 from tgpo.report.collect import RunFiles
 from tgpo.report.find import find_runs
-from tgpo.report.manifest import launch_commands, manifest
-from tgpo.rundir import read_json, write_whole
-from tgpo.sweep import sweeps_below
+from tgpo.report.reproduction import launch_commands, manifest
+from tgpo.runs.files import read_json, write_whole
+from tgpo.runs.sweep import sweeps_below
 
 ROOT = Path(__file__).parents[1]
 

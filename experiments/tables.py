@@ -14,7 +14,7 @@ import pandas as pd
 from experiments.sweeps import ROOT
 from tgpo.report.figures import COLOURS, HEIGHT, to_svg
 from tgpo.report.statistics import alike, ends, holm, is_fraction, mean_interval, paired
-from tgpo.report.sweep_page import p_value, shown
+from tgpo.report.sweep_page import format_number, p_value
 
 FORMATS = {
     "final accuracy": ".3f", "mean accuracy": ".3f", "lowest accuracy": ".3f", "final length": ".1f",
@@ -176,8 +176,8 @@ def interval(found: dict[str, Any], name: str, form: str) -> str:
     if pd.isna(found.get(name)):
         return "–"
     low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
-    between = "" if low is None or pd.isna(low) else f" [{shown(low, form)}, {shown(high, form)}]"
-    return shown(found[name], form) + between
+    between = "" if low is None or pd.isna(low) else f" [{format_number(low, form)}, {format_number(high, form)}]"
+    return format_number(found[name], form) + between
 
 
 def text(value: Any) -> str:

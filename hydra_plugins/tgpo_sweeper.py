@@ -1,6 +1,6 @@
 """Hydra's own sweeper, with a memory: what the sweep consists of is on disk before it begins, and what failed is told.
 
-Hydra finds plugins in the namespace package `hydra_plugins` alone. What a sweep is lives in `tgpo/sweep.py`.
+Hydra finds plugins in the namespace package `hydra_plugins` alone. What a sweep is lives in `tgpo/runs/sweep.py`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from tgpo.compose import literal
+from tgpo.cli.sweep_reports import ending, report
+from tgpo.config.compose import literal
 from tgpo.errors import STOPPED, RequestError
-from tgpo.sweep import (
-    Cell,
-    Lock,
-    Outcome,
-    ending,
-    name_cells,
-    newest_sweep,
-    option,
-    read_plan,
-    report,
-    write_plan,
-)
+from tgpo.runs.keys import option_of
+from tgpo.runs.sweep import Cell, Lock, Outcome, name_cells, newest_sweep, read_plan, write_plan
 
 Launched = dict[str, Outcome]
 
@@ -63,7 +54,7 @@ class TGPOSweeper(BasicSweeper):
         if self.rerun not in (None, "failed"):
             raise RequestError(f"rerun={self.rerun}: it is failed, or null")
         self.directory = Path(config.hydra.sweep.dir).absolute()
-        given = [option(o) for o in [*config.hydra.overrides.task, *config.hydra.overrides.hydra]]
+        given = [option_of(o) for o in [*config.hydra.overrides.task, *config.hydra.overrides.hydra]]
         if self.rerun and not {"sweep_dir", "hydra.sweep.dir"} & set(given):
             self.directory = newest_sweep(self.directory.parent)
         with open_dict(config):  # where launchers put files of their own
@@ -73,7 +64,7 @@ class TGPOSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Runs every cell that is not done, tells which are not done then, and ends the process."""
         cells = self.planned(arguments)
-        for_launcher = [o for o in arguments if option(o) == "launcher"]
+        for_launcher = [o for o in arguments if option_of(o) == "launcher"]
         waiting = [cell for cell in cells if not cell.is_done(self.directory)]
         outcomes: Launched = {}
         interrupted = False

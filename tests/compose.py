@@ -7,12 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
-
-from tgpo.config import run_directory
+from omegaconf import DictConfig
 
 CONF = Path(__file__).parents[1] / "conf"
-OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 
 
 def composed(*overrides: str) -> DictConfig:

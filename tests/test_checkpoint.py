@@ -7,15 +7,13 @@ import shutil
 import pytest
 import torch
 
-from tests.parts import small
-from tgpo import checkpoint
-from tgpo.resume import newest_intact
+from tests.parts import small, state_of
+from tgpo.runs.resume import newest_intact
+from tgpo.training import checkpoint
 
 
-def save(folder, parts, step=1, bad_steps=0):
-    trainer = parts.trainer
-    state = trainer.policy, parts.tokenizer, trainer.optimizer, trainer.objective
-    return checkpoint.save(folder, step, *state, bad_steps=bad_steps)
+def save(folder, parts, step=1, **more):
+    return checkpoint.save(folder, step, state_of(parts, **more))
 
 
 def restore(folder, parts):
@@ -35,7 +33,7 @@ def test_a_controllers_state_comes_back(tmp_path):
 def test_optimiser_state_comes_back_exactly(tmp_path):
     trained, fresh = small("train.steps=2"), small("train.steps=2")
     trained.trainer.step(1)
-    assert restore(save(tmp_path, trained, bad_steps=3), fresh) == (1, 3)
+    assert restore(save(tmp_path, trained, skipped_in_a_row=3), fresh) == (1, 3)
     before, after = (t.trainer.optimizer.state_dict()["state"] for t in (trained, fresh))
     assert before.keys() == after.keys()
     for key in before:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tgpo.compose import composed, quoted
+from tgpo.config.compose import composed, quoted
 
 NAMES = ["modèle", "a (b)", "0_objective=tgpo,seed=1", "it's", "50$", "a & b #1", "~x", r"back\slash", "[1]", "${seed}"]
 
@@ -27,5 +27,5 @@ def test_what_is_no_path_stays_what_it_is():
 
 def test_it_composes_in_any_folder(tmp_path):
     """Hydra finds the sweeper's class only from the folder of run.py; the configuration names it all the same."""
-    asked = "from tgpo.compose import composed; composed('config', [])"
+    asked = "from tgpo.config.compose import composed; composed('config', [])"
     subprocess.run([sys.executable, "-c", asked], cwd=tmp_path, check=True, timeout=60)

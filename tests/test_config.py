@@ -8,8 +8,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException
 
 from tests.compose import CONF, composed, group_choices
-from tgpo.compose import explain
-from tgpo.config import check
+from tgpo.config.check import check
+from tgpo.config.compose import explain_hydra
 
 CHOICES = [f"{group.name}={choice}" for group in sorted(CONF.iterdir()) if group.is_dir() and group.name != "experiment"
            for choice in group_choices(group.name)]  # fmt: skip
@@ -21,7 +21,7 @@ def test_every_choice_composes_and_checks(choice):
     try:
         check(composed(choice, HERE))
     except MissingConfigException as error:  # a launcher that is not installed here
-        assert "pip install" in explain(error)
+        assert "pip install" in explain_hydra(error)
 
 
 @pytest.mark.parametrize("experiment", group_choices("experiment"))

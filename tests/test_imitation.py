@@ -8,19 +8,19 @@ import torch
 from tests.compose import composed
 from tests.conftest import records
 from tests.parts import driven, small, weights
-from tgpo.config import check
+from tgpo.config.check import check
 from tgpo.errors import RequestError
-from tgpo.run import demonstrations
 from tgpo.tasks.demonstrations import Demonstrations
+from tgpo.training.run import demonstrations
 
 
 def test_a_step_with_nothing_to_imitate_is_one_without_an_update(tmp_path):
     """Met for real: of a teacher that is wrong at every minus, no problem of one step in eighty was right."""
     parts = small("objective=sft", "train.max_bad_steps=0")
-    shown, task, options = parts.trainer.engine.demonstrations, parts.trainer.engine.task, parts.request.options
+    shown, task, options = parts.trainer.collector.demonstrations, parts.trainer.collector.task, parts.request.options
     first = {p.id for p in task.train_problems(options.seed, 1, options.rollout.prompts_per_batch)}
     kept = {key: ids for key, ids in shown.by_problem.items() if key[0] not in first}
-    parts.trainer.engine.demonstrations = Demonstrations(kept)
+    parts.trainer.collector.demonstrations = Demonstrations(kept)
     before = weights(parts.trainer)
     steps = driven(parts, tmp_path)
     next(steps)

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tgpo.interrupt import Interrupt, take_sigterm
+from tgpo.runtime.interrupt import Interrupt, take_sigterm
 
 
 def send(number: int) -> None:

@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from tests.parts import small
-from tgpo import checkpoint, manifest
-from tgpo.resume import newest_intact
+from tests.parts import small, state_of
+from tgpo.runs import checksums
+from tgpo.runs.resume import newest_intact
+from tgpo.training import checkpoint
 
 
 @pytest.fixture(scope="module", params=[(), ("lora.rank=2",)], ids=["weights", "adapters"])
@@ -20,10 +21,9 @@ def run(request, tmp_path_factory):
     trainer = parts.trainer
     for step in (1, 2):
         trainer.step(step)
-        state = trainer.policy, parts.tokenizer, trainer.optimizer, trainer.objective
-        checkpoint.save(found / "checkpoints", step, *state)
+        checkpoint.save(found / "checkpoints", step, state_of(parts))
     names = set(files(found / "checkpoints" / "step-2"))
-    assert names > {*manifest.ALWAYS, manifest.NAME, "model/model.safetensors", "model/tokenizer.json"}
+    assert names > {*checksums.ALWAYS, checksums.NAME, "model/model.safetensors", "model/tokenizer.json"}
     assert ("adapters/adapter_model.safetensors" in names) == bool(request.param)
     return found
 
@@ -52,11 +52,11 @@ def test_one_flipped_byte_in_any_file(run):
 
 
 def test_a_flipped_byte_anywhere_in_the_manifest(run, tmp_path):
-    content = (run / "checkpoints" / "step-2" / manifest.NAME).read_bytes()
-    assert manifest.listed(run / "checkpoints" / "step-2")
+    content = (run / "checkpoints" / "step-2" / checksums.NAME).read_bytes()
+    assert checksums.listed(run / "checkpoints" / "step-2")
     for place in range(0, len(content), 5):
-        (tmp_path / manifest.NAME).write_bytes(flipped(content, place))
-        assert manifest.listed(tmp_path) is None, place
+        (tmp_path / checksums.NAME).write_bytes(flipped(content, place))
+        assert checksums.listed(tmp_path) is None, place
 
 
 def test_any_file_missing_or_cut_short(run):
@@ -90,9 +90,9 @@ def test_an_older_version_wrote_no_manifest(run, tmp_path):
     """Taken as it is, if it has what every checkpoint has; the command says that it could not be verified."""
     copy = shutil.copytree(run / "checkpoints" / "step-2", tmp_path / "checkpoints" / "step-2")
     state = copy / "state.json"
-    state.write_text(state.read_text().replace(f'"{manifest.MARK}": true', '"other": true'))
-    (copy / manifest.NAME).unlink()
+    state.write_text(state.read_text().replace(f'"{checksums.MARK}": true', '"other": true'))
+    (copy / checksums.NAME).unlink()
     assert newest_intact(tmp_path) == (copy, [])
-    assert not manifest.is_listed(copy)
+    assert not checksums.is_listed(copy)
     (copy / "optimizer.safetensors").unlink()
     assert newest_intact(tmp_path) == (None, ["checkpoints/step-2/optimizer.safetensors: missing"])

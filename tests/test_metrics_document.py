@@ -12,7 +12,7 @@ from tests.compose import group_choices
 from tests.conftest import ROOT
 from tests.e2e.test_run import EVAL_NAMES, TRAIN_NAMES
 from tests.parts import small
-from tgpo.loop import evaluation_record
+from tgpo.training.loop import evaluation_record
 
 ROW = re.compile(r"^\| `([^`]+)` \|(.*)\| ([^|]*) \|$", re.M)
 TEXT = (ROOT / "docs" / "metrics.md").read_text()

@@ -7,7 +7,7 @@ import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from tgpo.errors import RequestError
-from tgpo.models import load_model
+from tgpo.models.loading import load_model
 
 
 def test_logits_that_are_capped_after_the_head_are_refused(tmp_path):

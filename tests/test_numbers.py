@@ -17,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from tests.compose import group_choices
 from tests.parts import driven, small, weights
 from tgpo.errors import RequestError, StoppedError
-from tgpo.loop import RunUnstableError
-from tgpo.models import TINY_ROOT, load_model
-from tgpo.rundir import complete
+from tgpo.models.loading import TINY_ROOT, load_model
+from tgpo.runs.directory import complete
 from tgpo.tasks.base import Rewards
-from tgpo.trainer import Trainer
-from tgpo.types import TEACHER_NEEDS, Need, Rollout, TokenLoss
+from tgpo.training.loop import RunUnstableError
+from tgpo.training.trainer import Trainer
+from tgpo.types.problem import TEACHER_NEEDS, Need, Rollout
+from tgpo.types.scores import TokenLoss
 
 OBJECTIVES = group_choices("objective")
 SHOWN = [name for name in OBJECTIVES if Need.DEMONSTRATION in small(f"objective={name}").trainer.objective.needs]
@@ -57,7 +58,7 @@ def cut(rollout: Rollout, length: int, finish: Any = "length") -> Rollout:
 
 def trained(objective: str, change: Callable[[int, Rollout], Rollout]) -> dict[str, Any]:
     trainer = small(f"objective={objective}").trainer
-    trainer.engine.rollout = Rewritten(trainer.engine.rollout, change)
+    trainer.collector.rollout = Rewritten(trainer.collector.rollout, change)
     record, _ = trainer.step(1)
     assert not_finite(record) == []
     assert record["train/skipped_updates"] == 0
@@ -120,7 +121,7 @@ class Rewarding:
 
 def rewarded(objective: str, change: Callable[[int, float], float], steps: int = 1) -> tuple[Trainer, dict[str, Any]]:
     trainer, record = small(f"objective={objective}").trainer, {}
-    trainer.engine.task = Rewarding(trainer.engine.task, change)
+    trainer.collector.task = Rewarding(trainer.collector.task, change)
     for k in range(1, steps + 1):
         record, _ = trainer.step(k)
     return trainer, record
@@ -131,7 +132,7 @@ def test_rewards_that_are_not_finite_are_0_and_counted(objective):
     planted = {0: math.nan, 5: math.inf, 9: -math.inf}
     trainer, record = rewarded(objective, lambda i, value: planted.get(i, value))
     _, expected = rewarded(objective, lambda i, value: 0.0 if i in planted else value)
-    count = sum(i < trainer.engine.task.rewarded for i in planted)
+    count = sum(i < trainer.collector.task.rewarded for i in planted)
     assert (record.pop("reward/not_finite"), expected.pop("reward/not_finite")) == (count, 0)
     assert not_finite(record) == []
     assert untimed(record) == untimed(expected)
@@ -145,18 +146,18 @@ def test_a_task_whose_rewards_are_whole_numbers():
     records = []
     for kind in (float, int):
         trainer = small("objective=grpo").trainer
-        task = Rewarding(trainer.engine.task, lambda _, value: value)
+        task = Rewarding(trainer.collector.task, lambda _, value: value)
         task.rewards = lambda problems, responses, kind=kind: Rewards([kind(i % 2) for i in range(len(problems))])
-        trainer.engine.task = task
+        trainer.collector.task = task
         records.append(untimed(trainer.step(1)[0]))
     assert records[0] == records[1]
 
 
 def test_a_task_with_too_few_rewards():
     trainer = small("objective=grpo").trainer
-    task = Rewarding(trainer.engine.task, lambda _, value: value)
+    task = Rewarding(trainer.collector.task, lambda _, value: value)
     task.rewards = lambda problems, responses: Rewards([1.0])
-    trainer.engine.task = task
+    trainer.collector.task = task
     with pytest.raises(RequestError, match="gave 1 rewards for 16 responses"):
         trainer.step(1)
 
@@ -175,7 +176,7 @@ def test_equal_rewards_after_a_gradient_leave_momentum_alone():
     before = weights(trainer)
     trainer.step(1)
     moves = [(weights(trainer) - before).abs().max().item()]
-    trainer.engine.task = Rewarding(trainer.engine.task, lambda _, __: 0.0)
+    trainer.collector.task = Rewarding(trainer.collector.task, lambda _, __: 0.0)
     for k in (2, 3, 4):
         before = weights(trainer)
         record, _ = trainer.step(k)
@@ -220,7 +221,7 @@ def test_a_teacher_whose_scores_are_not_finite_stops_the_run(objective, value):
     needs = trainer.objective.needs & TEACHER_NEEDS & set(ANSWERS)
     for need in needs:
         corrupt = small(f"objective={objective}", "metrics.divergence_every=0").trainer
-        corrupt.engine.teacher = Corrupt(corrupt.engine.teacher, ANSWERS[need], value)
+        corrupt.collector.teacher = Corrupt(corrupt.collector.teacher, ANSWERS[need], value)
         before = weights(corrupt)
         with pytest.raises(RequestError, match=f"of the teacher's {ANSWERS[need]} are not finite; check its weights"):
             corrupt.step(1)
@@ -237,7 +238,7 @@ def test_a_step_that_stops_between_two_updates_leaves_no_checkpoint(tmp_path):
         def score(self, tokens, query):
             return (super() if trainer.mid_step else self.teacher).score(tokens, query)
 
-    trainer.engine.teacher = CorruptInTheSecond(trainer.engine.teacher, "hidden_BTH", math.nan)
+    trainer.collector.teacher = CorruptInTheSecond(trainer.collector.teacher, "hidden_BTH", math.nan)
     with pytest.raises(RequestError, match="are not finite"):
         list(driven(parts, tmp_path))
     assert not torch.equal(weights(trainer), before)

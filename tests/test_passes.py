@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.parts import small
-from tgpo.passes import Passes
-from tgpo.types import TeacherQuery
+from tgpo.runtime.parallel_map import ParallelMap
+from tgpo.types.teacher import TeacherQuery
 
 
 def test_answers_come_in_order_whoever_ends_first():
@@ -18,12 +18,12 @@ def test_answers_come_in_order_whoever_ends_first():
         time.sleep((5 - i) * 0.01)
         return i
 
-    assert list(Passes(3).map(slower_first, range(6))) == list(range(6))
+    assert list(ParallelMap(3).map(slower_first, range(6))) == list(range(6))
 
 
 def test_no_more_answers_exist_than_promised():
     begun, most = [], 0
-    for taken, _ in enumerate(Passes(2).map(begun.append, range(50))):
+    for taken, _ in enumerate(ParallelMap(2).map(begun.append, range(50))):
         time.sleep(0.002)  # were they not held back, all would have begun by now
         most = max(most, len(begun) - taken)
     assert most <= 3
@@ -31,12 +31,12 @@ def test_no_more_answers_exist_than_promised():
 
 def test_an_error_reaches_the_caller():
     with pytest.raises(ZeroDivisionError):
-        list(Passes(2).map(lambda i: 1 / (i - 2), range(6)))
+        list(ParallelMap(2).map(lambda i: 1 / (i - 2), range(6)))
 
 
 def test_each_thread_has_one_core_and_the_caller_keeps_its_own():
     before = torch.get_num_threads()
-    seen = set(Passes(2).map(lambda _: (torch.get_num_threads(), threading.get_ident()), range(20)))
+    seen = set(ParallelMap(2).map(lambda _: (torch.get_num_threads(), threading.get_ident()), range(20)))
     assert {threads for threads, _ in seen} == {1}
     assert threading.get_ident() not in {ident for _, ident in seen}
     assert torch.get_num_threads() == before
@@ -67,12 +67,12 @@ def test_a_teacher_answers_the_same():
     parts = [
         small("train.threads=1", "train.max_tokens_per_micro_batch=150", f"train.passes_at_once={n}") for n in (1, 3)
     ]
-    tokens = parts[0].trainer.engine.collect(1, parts[0].trainer.objective, 0).batch.tokens
-    first, second = (p.trainer.engine.teacher.score(tokens, TeacherQuery(topk=3, full=True)) for p in parts)
+    tokens = parts[0].trainer.collector.collect(1, parts[0].trainer.objective, 0).batch.tokens
+    first, second = (p.trainer.collector.teacher.score(tokens, TeacherQuery(topk=3, full=True)) for p in parts)
     for name in ("sampled_logprobs_BT", "topk_ids_BTK", "topk_logprobs_BTK", "hidden_BTH"):
         assert torch.equal(getattr(first, name), getattr(second, name)), name
 
 
 def test_checkpointing_takes_one_at_a_time():
-    assert small("train.gradient_checkpointing=true", "train.passes_at_once=3").trainer.passes.at_once == 1
-    assert small("train.passes_at_once=3").trainer.passes.at_once == 3
+    assert small("train.gradient_checkpointing=true", "train.passes_at_once=3").trainer.parallel.at_once == 1
+    assert small("train.passes_at_once=3").trainer.parallel.at_once == 3

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from tests.parts import small
-from tgpo.policy import Policy
+from tgpo.models.policy import Policy
 
 
 @pytest.fixture(scope="module")
 def tokens():
     parts = small()
-    return parts.trainer.engine.collect(1, parts.trainer.objective, 0).batch.tokens
+    return parts.trainer.collector.collect(1, parts.trainer.objective, 0).batch.tokens
 
 
 def pass_of(model, tokens, recompute):

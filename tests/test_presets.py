@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.compose import composed, group_choices
-from tgpo.config import check
+from tgpo.config.check import check
 from tgpo.options import RunOptions
 
 TASK = "task=arithmetic"  # theirs is on the hub

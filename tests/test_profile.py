@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.parts import driven, small
-from tgpo.profile import Table
+from tgpo.runtime.profile import Table
 
 pytestmark = pytest.mark.slow
 

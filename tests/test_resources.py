@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +16,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.compose import composed
-from tgpo.config import check
-from tgpo.models import TINY_ROOT, load_tokenizer
-from tgpo.run import run
-from tgpo.rundir import RunDirectory
+from tgpo.config.check import check
+from tgpo.models.loading import TINY_ROOT, load_tokenizer
+from tgpo.runs.directory import RunDirectory
+from tgpo.training.run import train
 
 STEPS, WARM_UP, EVERY = 2_000, 500, 50
 MOST_BLOCKS = 5  # a step: Python objects of up to 512 bytes; a record of a step is forty
@@ -90,7 +91,8 @@ def test_memory_handles_and_threads_are_flat_over_2000_steps(minute, tmp_path, m
             "task.eval_two_terms=2", "task.eval_more_terms=2",
             f"student.path={minute}", f"teacher.path={minute}"]  # fmt: skip
     often = [f"train.steps={STEPS}", "train.checkpoint_every=100", "eval.every=100", "metrics.rollout_samples_every=1"]
-    run(check(composed(*tiny, *often, f"output_dir={tmp_path / 'run'}")), tmp_path / "run")
+    with ExitStack() as closing:
+        train(check(composed(*tiny, *often, f"output_dir={tmp_path / 'run'}")), tmp_path / "run", None, closing)
     assert [s.step for s in samples] == list(range(WARM_UP, STEPS + 1, EVERY))
     print({name: round(slope(samples, name), 3) for name in ("allocated", "resident", "blocks")})
     assert slope(samples, "allocated") < BOUND

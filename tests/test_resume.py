@@ -14,32 +14,34 @@ import yaml
 from tests.compose import composed
 from tests.conftest import records, untimed
 from tests.parts import small, textbook
-from tgpo.config import check
+from tgpo.config.check import check
 from tgpo.errors import RequestError, StoppedError
-from tgpo.interrupt import Interrupt
-from tgpo.loop import Parts, RunUnstableError, open_writer, rounds
-from tgpo.resume import Start, changed, check_changes, pick
-from tgpo.run import build
-from tgpo.rundir import RunDirectory
-from tgpo.types import Need
+from tgpo.runs.directory import RunDirectory
+from tgpo.runs.resume import Start, changed, check_changes, pick
+from tgpo.runtime.interrupt import Interrupt
+from tgpo.training.components import build_components
+from tgpo.training.loop import Components, RunUnstableError, open_writer, train_loop
+from tgpo.types.problem import Need
 
 SHORT = ["train.checkpoint_every=1", "eval.every=2", "task.eval_two_terms=4", "task.eval_more_terms=4"]
 
 
-def go(parts: Parts, folder: Path, until: int = 100) -> Path:
+def go(parts: Components, folder: Path, until: int = 100) -> Path:
     """The rounds of a run up to a step, as `run` goes through them."""
     files = RunDirectory(folder)
     folder.mkdir(exist_ok=True)
     with open_writer(parts.request, files, parts.done) as writer:
-        for step in rounds(parts, files, Interrupt(), writer):
+        for step in train_loop(parts, files, Interrupt(), writer):
             if step == until:
                 break
     return folder
 
 
-def resumed(parts: Parts, folder: Path, step: int) -> Parts:
+def resumed(parts: Components, folder: Path, step: int) -> Components:
     needs = Need.DEMONSTRATION in parts.request.objective.needs
-    return build(parts.request, folder / "checkpoints" / f"step-{step}", textbook(parts.request) if needs else None)
+    return build_components(
+        parts.request, folder / "checkpoints" / f"step-{step}", textbook(parts.request) if needs else None
+    )
 
 
 def disturb() -> None:
@@ -72,14 +74,14 @@ def test_no_random_state_outside_the_seed_reaches_a_run(options, tmp_path, monke
     disturb()
     parts = small(*options)
 
-    def disturbed(parts: Parts) -> Parts:
-        inner = parts.trainer.engine.collect
+    def disturbed(parts: Components) -> Components:
+        inner = parts.trainer.collector.collect
 
         def collect(*arguments):
             disturb()
             return inner(*arguments)
 
-        monkeypatch.setattr(parts.trainer.engine, "collect", collect)
+        monkeypatch.setattr(parts.trainer.collector, "collect", collect)
         return parts
 
     run = go(disturbed(parts), tmp_path / "run", until=2)
@@ -93,7 +95,7 @@ def test_no_random_state_outside_the_seed_reaches_a_run(options, tmp_path, monke
 
 @pytest.mark.slow
 def test_skipped_steps_in_a_row_are_counted_across_a_resume(tmp_path):
-    def broken(parts: Parts) -> Parts:
+    def broken(parts: Components) -> Components:
         parts.trainer.parameters[0].register_hook(lambda gradient: gradient * torch.nan)
         return parts
 
@@ -118,7 +120,7 @@ def test_an_evaluation_that_had_to_stop_is_made_when_the_run_goes_on(tmp_path, m
         def lost(*_):
             raise StoppedError("the server is gone")
 
-        patched.setattr("tgpo.loop.evaluation_record", lost)
+        patched.setattr("tgpo.training.loop.evaluation_record", lost)
         with pytest.raises(StoppedError):
             go(parts, run)
     assert records(run)[-1]["kind"] == "train"

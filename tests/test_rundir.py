@@ -14,8 +14,9 @@ import pytest
 from tests.conftest import records
 from tests.parts import driven, small
 from tgpo.errors import RequestError, StoppedError, writing
-from tgpo.metrics.writer import JsonLines
-from tgpo.rundir import RunDirectory, write_whole
+from tgpo.runs.directory import RunDirectory
+from tgpo.runs.files import write_whole
+from tgpo.runs.jsonl import JsonLines
 
 
 def claimed(path: Path) -> bool:

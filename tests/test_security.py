@@ -14,11 +14,12 @@ import pytest
 
 from tests.compose import composed
 from tests.conftest import ROOT, command
-from tgpo.config import LONGEST_NAME, check, folder_name
+from tgpo.config.check import check
 from tgpo.errors import RequestError, without_credentials
-from tgpo.models import TINY_ROOT, load_model
-from tgpo.preflight import preflight
-from tgpo.provenance import provenance
+from tgpo.models.loading import TINY_ROOT, load_model
+from tgpo.preflight.checks import preflight
+from tgpo.runs.provenance import provenance
+from tgpo.runs.sweep import LONGEST_NAME, folder_name
 from tgpo.tasks.demonstrations import read
 
 SOURCES = [ROOT / "run.py", *(p for part in ("tgpo", "benchmarks", "experiments") for p in (ROOT / part).rglob("*.py"))]

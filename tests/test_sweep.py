@@ -10,21 +10,12 @@ import numpy
 import pytest
 import torch
 
+from tgpo.cli.sweep_reports import ending
 from tgpo.errors import RequestError
-from tgpo.isolation import isolated
-from tgpo.rundir import RunDirectory
-from tgpo.sweep import (
-    Cell,
-    Lock,
-    Outcome,
-    begin_again,
-    ending,
-    name_cells,
-    newest_sweep,
-    read_plan,
-    write_plan,
-)
-from tgpo.trainer import peak_memory
+from tgpo.runs.directory import RunDirectory
+from tgpo.runs.sweep import Cell, Lock, Outcome, begin_again, name_cells, newest_sweep, read_plan, write_plan
+from tgpo.runtime.isolation import isolated
+from tgpo.training.step_metrics import peak_memory
 
 
 def test_folders_are_named_by_what_differs():

@@ -9,8 +9,8 @@ import torch
 
 from tests.compose import group_choices
 from tests.parts import small, weights
-from tgpo.trainer import Trainer
-from tgpo.types import TokenLoss
+from tgpo.training.trainer import Trainer
+from tgpo.types.scores import TokenLoss
 
 OBJECTIVES = group_choices("objective")
 
@@ -137,8 +137,8 @@ def test_bfloat16_trains_float32_weights():
 def test_groups_without_a_demonstration_leave_their_update_smaller():
     """Two updates of two groups each; the second's have none and it is left out, not filled from the first."""
     trainer = small("objective=sft", "train.updates_per_batch=2").trainer
-    problems = trainer.engine.task.train_problems(0, 1, 4)
-    known = trainer.engine.demonstrations.by_problem
+    problems = trainer.collector.task.train_problems(0, 1, 4)
+    known = trainer.collector.demonstrations.by_problem
     for problem in problems[2:]:
         known.pop((problem.id, problem.prompt), None)
     record, collected = trainer.step(1)

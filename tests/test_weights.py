@@ -7,10 +7,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from tests.parts import small
-from tgpo import checkpoint
-from tgpo.run import build
-from tgpo.weights import adapter_weights, copy_into, is_adapter, plain_weights
+from tests.parts import small, state_of
+from tgpo.models.weights import adapter_weights, copy_into, is_adapter, plain_weights
+from tgpo.training import checkpoint
+from tgpo.training.components import build_components
 
 LORA = ["lora.rank=4", "train.lr=1e-2", "train.warmup_steps=0"]
 # two orders of summation in float32, W x + s B A x and (W + s B A) x, through four layers; a forgotten scale gives 0.1
@@ -62,8 +62,7 @@ def test_plain_weights_are_those_of_the_merged_model(trained, student_model):
 
 def test_a_checkpoint_holds_the_merged_model_and_the_adapters(trained, tmp_path):
     trainer = trained.trainer
-    objects = trainer.policy, trained.tokenizer, trainer.optimizer, trainer.objective
-    folder = checkpoint.save(tmp_path, 2, *objects, base="a-model")
+    folder = checkpoint.save(tmp_path, 2, state_of(trained, base_model="a-model"))
     ours = logits(trainer.policy.model)
     merged = AutoModelForCausalLM.from_pretrained(folder / "model")
     torch.testing.assert_close(logits(merged), ours, **CLOSE)
@@ -71,7 +70,7 @@ def test_a_checkpoint_holds_the_merged_model_and_the_adapters(trained, tmp_path)
     torch.testing.assert_close(logits(beside), ours, rtol=0, atol=0)
     assert beside.peft_config["default"].base_model_name_or_path == "a-model"
 
-    back = build(trained.request, folder)
+    back = build_components(trained.request, folder)
     assert back.done == 2
     for name, value in adapter_weights(back.trainer.policy.model).items():
         assert torch.equal(value, adapter_weights(trainer.policy.model)[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.compose import composed
-from tgpo.config import check
+from tgpo.config.check import check
 from tgpo.options import VLLMOptions
 
 vllm = pytest.importorskip("vllm", reason="vLLM is not installed (make setup-vllm)")

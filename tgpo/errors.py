@@ -34,6 +34,13 @@ class StoppedError(Exception):
     """Why a run that was in order cannot go on; it leaves a checkpoint. Exit code 1."""
 
 
+def program(command: str | None = None) -> str:
+    """How this program, or another command of it, is called: `tgpo` where that is installed and was used."""
+    if Path(sys.argv[0]).name == "tgpo":
+        return "tgpo" if command is None else f"tgpo {command}"
+    return "python run.py" if command is None else f"python -m tgpo.{command}"
+
+
 class Parser(argparse.ArgumentParser):
     """argparse's own, with a mistake told as everywhere else: one line, exit code 2."""
 
@@ -42,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 
 
 @contextmanager
-def told(if_interrupted: str = "interrupted") -> Iterator[None]:
+def exit_on_error(if_interrupted: str = "interrupted") -> Iterator[None]:
     """Around what a program does: each of these exceptions, and Ctrl-C, ends it with its line and its exit code."""
     try:
         yield
@@ -99,3 +106,7 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     if near:
         return f"; did you mean '{near[0]}'?"
     return f"; valid: {', '.join(choices)}" if 0 < len(choices) <= 20 else ""
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

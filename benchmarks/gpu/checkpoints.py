@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks.gpu.models import random_model, request_for, scored_batch, trainer_for
+from benchmarks.gpu.models import random_model, request_for, scored_batch, state_of, trainer_for
 from benchmarks.gpu.setting import Record, Setting, clocked
-from tgpo import checkpoint, manifest
-from tgpo.models import load_model, load_tokenizer
+from tgpo.models.loading import load_model
+from tgpo.runs import checksums
+from tgpo.training import checkpoint
 
 
 def measure(setting: Setting, record: Record) -> None:
@@ -19,7 +20,7 @@ def measure(setting: Setting, record: Record) -> None:
     record.row(what="written", **write(setting, trainer))
     path = setting.scratch / "step-1"
     with clocked(device, seconds := list[float]()):
-        damage = manifest.damage(path, "")
+        damage = checksums.damage(path, "")
     record.row(what="verified", seconds=seconds[0], damage=damage)
     with clocked(device, seconds := list[float]()):
         again = load_model(str(path / "model"), "float32", device)
@@ -32,8 +33,6 @@ def measure(setting: Setting, record: Record) -> None:
 
 def write(setting: Setting, trainer) -> dict[str, float]:
     with clocked(setting.device, seconds := list[float]()):
-        path = checkpoint.save(
-            setting.scratch, 1, trainer.policy, load_tokenizer("tiny:teacher"), trainer.optimizer, trainer.objective
-        )
+        path = checkpoint.save(setting.scratch, 1, state_of(trainer))
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return {"seconds": seconds[0], "bytes": size, "bytes a second": size / seconds[0]}

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.setting import Record, Setting
-from tgpo.compose import request_from
-from tgpo.resume import Start, pick
-from tgpo.run import train
+from tgpo.config.compose import request_from
+from tgpo.runs.resume import Start, pick
+from tgpo.training.run import train
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ import torch
 from benchmarks.gpu.models import VOCABULARY
 from benchmarks.gpu.setting import Record, Setting, clocked, forget_peak, held_bytes, peak_bytes, tried
 from benchmarks.head_memory import OBJECTIVES, Given, batch_for, gradient_difference, our_loss
-from tgpo.compose import request_from
+from tgpo.config.compose import request_from
 
 LENGTH, WIDTH, MAX_LOGITS = 8_192, 1_536, 134_217_728  # the last is that of conf/train/gpu.yaml
 

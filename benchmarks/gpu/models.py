@@ -10,14 +10,18 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config
 
 from benchmarks.gpu.setting import Setting
-from tgpo.compose import request_from
-from tgpo.config import Request
-from tgpo.engine import Collected
+from tgpo.config.compose import request_from
+from tgpo.config.request import Request
+from tgpo.models.loading import load_tokenizer
+from tgpo.models.policy import Policy
 from tgpo.objectives.base import Objective
-from tgpo.policy import Policy
 from tgpo.preflight.memory import Plan, Shape, passing, permanent, shape_of
-from tgpo.trainer import Trainer
-from tgpo.types import Need, Problem, Rollout, ScoredBatch, TeacherSignal, TokenBatch
+from tgpo.training import checkpoint
+from tgpo.training.collector import CollectedBatch
+from tgpo.training.trainer import Trainer
+from tgpo.types.batch import ScoredBatch, TokenBatch
+from tgpo.types.problem import Need, Problem, Rollout
+from tgpo.types.teacher import TeacherSignal
 
 VOCABULARY = 151_936
 # hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads of Qwen2.5
@@ -94,12 +98,12 @@ class GivenBatch:
         ids, logprobs = (0,) * response, (-11.9,) * response
         self.rollouts = [Rollout(problem, g, (0,), ids, logprobs, "student", "length", 0) for g in groups]
 
-    def collect(self, step: int, objective: Objective, observe_topk: int) -> Collected:
+    def collect(self, step: int, objective: Objective, observe_topk: int) -> CollectedBatch:
         batch = self.batch
         nothing_B = torch.zeros(len(batch.group_B), device=batch.group_B.device)
         reward_B = nothing_B if batch.reward_B is None else batch.reward_B
         sampler_BT = torch.full(batch.mask_BT.shape, -11.9, device=batch.mask_BT.device)
-        found = Collected(batch, self.rollouts, [""] * len(self.rollouts), reward_B, sampler_BT, None, 0, 0, 0)
+        found = CollectedBatch(batch, self.rollouts, [""] * len(self.rollouts), reward_B, sampler_BT, None, 0, 0, 0)
         found.seconds["rollout"] = 1.0  # what throughput divides by; there was none
         return found
 
@@ -128,3 +132,7 @@ def operations(model: PreTrainedModel, lengths: Sequence[int]) -> float:
     """Of one update, `tgpo.preflight.memory.arithmetic`'s formula: what recomputation adds is not counted."""
     shape = shape_of(model.config, sum(p.numel() for p in model.parameters()))
     return sum(6.0 * n * (shape.active + shape.layers * shape.queries * n) for n in lengths)
+
+
+def state_of(trainer: Trainer) -> checkpoint.State:
+    return checkpoint.State(trainer.policy, trainer.optimizer, trainer.objective, load_tokenizer("tiny:teacher"))

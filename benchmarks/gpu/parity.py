@@ -19,11 +19,11 @@ from benchmarks.gpu.setting import Record, Setting, tried
 from tests.conformance.adapter import evaluate
 from tests.laws.variants import VARIANTS
 from tests.parts import SMALL, textbook
-from tgpo.compose import request_from
-from tgpo.loop import Parts
+from tgpo.config.compose import request_from
 from tgpo.rollout.base import Sampling
-from tgpo.run import build
-from tgpo.types import Need, Problem, Rollout
+from tgpo.training.components import build_components
+from tgpo.training.loop import Components
+from tgpo.types.problem import Need, Problem, Rollout
 
 CASES = "tests/conformance/cases-public.json"
 
@@ -81,9 +81,9 @@ def gradient_of(
     small = [option for option in SMALL if not option.startswith("output_dir")]
     request = request_from([*small, *chosen, f"train.device={device}", f"train.dtype={dtype}"])
     shown = textbook(request) if Need.DEMONSTRATION in request.objective.needs else None
-    parts: Parts = build(request, None, shown)
+    parts: Components = build_components(request, None, shown)
     torch.use_deterministic_algorithms(False)
-    trainer, engine = parts.trainer, parts.trainer.engine
+    trainer, engine = parts.trainer, parts.trainer.collector
     if rollouts is None:
         sampled: list[Rollout] = []
         inner = engine.rollout

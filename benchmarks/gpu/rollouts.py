@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.gpu.models import random_model
 from benchmarks.gpu.setting import Record, Setting, clocked, forget_peak, peak_bytes, tried
-from tgpo.models import precision
+from tgpo.models.loading import precision
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import decode
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 
-from benchmarks.gpu.models import random_model, request_for, scored_batch, trainer_for
+from benchmarks.gpu.models import random_model, request_for, scored_batch, state_of, trainer_for
 from benchmarks.gpu.setting import Record, Setting, tried
 from benchmarks.gpu.update import alone, rebuilt
-from tgpo import checkpoint
-from tgpo.models import load_tokenizer
-from tgpo.sharded import shard
-from tgpo.weights import whole
+from tgpo.build.sharded import shard
+from tgpo.config.request import Request
+from tgpo.models.loading import load_model
+from tgpo.models.weights import full_tensor
+from tgpo.training import checkpoint
+from tgpo.types.batch import ScoredBatch
 
 
 def measure(setting: Setting, record: Record) -> None:
@@ -23,7 +28,8 @@ def beside(setting: Setting, dtype: str) -> dict[str, object]:
     device = setting.device
     request = request_for(f"train.device={device.type}", f"train.dtype={dtype}", "train.lr=1e-4")
     batch = scored_batch(request.objective, 8, 8, 56, setting.pick(151_936, 1024), device)
-    records, ends = {}, {}
+    records: dict[str, Any] = {}
+    ends = {}
     for name in ("plain", "sharded"):
         with alone(name == "sharded", setting):
             model = random_model(setting, "0.5B")
@@ -33,15 +39,21 @@ def beside(setting: Setting, dtype: str) -> dict[str, object]:
                 trainer = rebuilt(trainer, request)
             steps = [trainer.step(k)[0] for k in (1, 2, 3)]
             records[name] = [[s["loss/total"], s["gradient/norm"]] for s in steps]
-            ends[name] = torch.cat([whole(p).flatten() for p in trainer.parameters]).cpu()
+            ends[name] = torch.cat([full_tensor(p).flatten() for p in trainer.parameters]).cpu()
             if name == "sharded":
-                folder = setting.scratch / dtype
-                path = checkpoint.save(
-                    folder, 3, trainer.policy, load_tokenizer("tiny:teacher"), trainer.optimizer, trainer.objective
-                )
-                before = trainer.step(4)[0]["gradient/norm"]
-                checkpoint.restore(path, trainer.policy, trainer.optimizer, trainer.objective)
-                records["after its own checkpoint"] = before
+                path = checkpoint.save(setting.scratch / dtype, 3, state_of(trainer))
+                records["the next step"] = trainer.step(4)[0]["gradient/norm"]
+                records["the same step, resumed"] = resumed(setting, request, batch, path, dtype)
             del trainer, model
     moved = (ends["plain"] - ends["sharded"]).norm() / ends["plain"].norm()
     return {**records, "weights apart": float(moved)}
+
+
+def resumed(setting: Setting, request: Request, batch: ScoredBatch, path: Path, dtype: str) -> float:
+    """The gradient norm of step 4 after everything was loaded from the checkpoint, and sharded again."""
+    model = load_model(str(path / "model"), "float32", setting.device)
+    trainer = trainer_for(model, request, batch, model.config.vocab_size)
+    shard(trainer.policy, dtype)
+    trainer = rebuilt(trainer, request)
+    checkpoint.restore(path, trainer.policy, trainer.optimizer, trainer.objective)
+    return float(trainer.step(4)[0]["gradient/norm"])

@@ -24,7 +24,7 @@ from benchmarks.gpu.models import (
     trainer_for,
 )
 from benchmarks.gpu.setting import Record, Setting, clocked, forget_peak, matrix_peak, peak_bytes, tried
-from tgpo.sharded import shard
+from tgpo.build.sharded import shard
 
 PASS, PASSES, PROMPT = 16_384, 4, 128
 Cell = tuple[str, int, str, bool, bool]  # model, tokens of a sequence, weights, checkpointing, compiled blocks
@@ -105,7 +105,7 @@ def update(
 def rebuilt(trainer: Any, request: Any) -> Any:
     """The trainer anew around the sharded policy: an optimiser takes the parameters it is made with."""
     return type(trainer)(
-        trainer.policy, request.objective, trainer.engine, request.options.train, request.options.metrics, 0
+        trainer.policy, request.objective, trainer.collector, request.options.train, request.options.metrics, 0
     )
 
 

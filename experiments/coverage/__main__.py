@@ -18,7 +18,7 @@ from experiments.sweeps import ROOT
 from tgpo.errors import Parser
 from tgpo.report import statistics as ours
 from tgpo.report.markdown import fill
-from tgpo.rundir import write_whole
+from tgpo.runs.files import write_whole
 
 RESULTS, DOCS = ROOT / "results" / "coverage", ROOT / "docs" / "statistics.md"
 REPETITIONS, SIZES = 1000, (3, 5, 10, 30)

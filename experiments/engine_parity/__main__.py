@@ -9,10 +9,10 @@ import pandas as pd
 from scipy import stats
 
 from experiments.sweeps import ROOT, asked_for, sitting, write_manifest
-from tgpo.errors import told
+from tgpo.errors import exit_on_error
 from tgpo.report.collect import RunFiles, run_numbers
 from tgpo.report.markdown import fill, mean_and_range
-from tgpo.rundir import write_whole
+from tgpo.runs.files import write_whole
 
 RESULTS = ROOT / "results" / "engine_parity"
 COMMAND = "python run.py -m experiment=engine_parity"
@@ -59,5 +59,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told():
+    with exit_on_error():
         main()

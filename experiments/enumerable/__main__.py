@@ -17,8 +17,9 @@ from tests.laws.variants import VARIANTS, build
 from tests.laws.world import T, V, World, every_group, group_losses, logits_of, table, token_losses
 from tgpo.errors import Parser
 from tgpo.report.markdown import fill
-from tgpo.rundir import write_whole
-from tgpo.types import Need, TeacherSignal
+from tgpo.runs.files import write_whole
+from tgpo.types.problem import Need
+from tgpo.types.teacher import TeacherSignal
 
 ROOT = Path(__file__).parents[2]
 RESULTS, DOCS = ROOT / "results" / "enumerable", ROOT / "docs" / "objectives.md"

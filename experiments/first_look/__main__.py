@@ -8,11 +8,11 @@ import altair as alt
 import pandas as pd
 
 from experiments.sweeps import ROOT, asked_for, sitting, write_manifest
-from tgpo.errors import told
+from tgpo.errors import exit_on_error
 from tgpo.report.collect import RunFiles, run_numbers
 from tgpo.report.figures import COLOURS, HEIGHT, to_svg
 from tgpo.report.markdown import mean_and_range
-from tgpo.rundir import write_whole
+from tgpo.runs.files import write_whole
 
 RESULTS = ROOT / "results" / "first_look"
 COMMAND = "python run.py -m experiment=first_look"
@@ -83,5 +83,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told():
+    with exit_on_error():
         main()

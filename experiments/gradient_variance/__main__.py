@@ -18,12 +18,13 @@ from scipy import stats
 
 from experiments.sweeps import ROOT
 from experiments.tables import PANEL_NAME
-from tgpo.compose import request_from
-from tgpo.errors import Parser, told
-from tgpo.provenance import provenance
+from tgpo.config.compose import request_from
+from tgpo.errors import Parser, exit_on_error
 from tgpo.report.figures import COLOURS, to_svg
-from tgpo.run import build, demonstrations
-from tgpo.rundir import write_whole
+from tgpo.runs.files import write_whole
+from tgpo.runs.provenance import provenance
+from tgpo.training.components import build_components
+from tgpo.training.run import demonstrations
 
 RESULTS = ROOT / "results" / "gradient_variance"
 STUDENTS = ("tiny-small-gap", "tiny-gap-1", "tiny-gap-2", "tiny-gap-4", "tiny-large-gap", "tiny-peaked")
@@ -39,7 +40,7 @@ def gram(student: str, objective: str, batches: int) -> np.ndarray:
     """
     asked = request_from([f"student={student}", f"tuned={objective}", f"seed={SEED}", "metrics.divergence_every=0"])
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build(asked, None, demonstrations(asked, Path(folder))).trainer
+        trainer = build_components(asked, None, demonstrations(asked, Path(folder))).trainer
         gradients_NP = torch.stack([trainer.gradient(k, step=1) for k in range(1, batches + 1)])
     return (gradients_NP @ gradients_NP.T).double().numpy()
 
@@ -154,5 +155,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told():
+    with exit_on_error():
         main()

@@ -15,7 +15,10 @@ from tgpo.functional.reduce import reduce, token_weights
 from tgpo.functional.scoring import score_logits, score_teacher_logits, student_scores
 from tgpo.functional.sequence import scatter
 from tgpo.objectives.base import Objective
-from tgpo.types import TEACHER_NEEDS, Need, ScoredBatch, StudentScores, TeacherSignal, TokenBatch
+from tgpo.types.batch import ScoredBatch, TokenBatch
+from tgpo.types.problem import TEACHER_NEEDS, Need
+from tgpo.types.scores import StudentScores
+from tgpo.types.teacher import TeacherSignal
 
 CONF = Path(__file__).parents[2] / "conf" / "objective"
 

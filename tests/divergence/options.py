@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from tests.compose import CONF
-from tgpo.divergence.options import DivergenceOptions, check_options
+from tgpo.divergence.request import DivergenceOptions, check_options
 
 
 def defaults() -> dict[str, Any]:

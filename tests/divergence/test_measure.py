@@ -11,18 +11,18 @@ import torch
 
 from tests.compose import composed
 from tests.divergence.options import options
-from tgpo.config import check
+from tgpo.config.check import check
 from tgpo.divergence.measure import Responses, choose, length_ratios, score
 from tgpo.divergence.rows import RowStatistics
-from tgpo.engine import pad, pad_logprobs
 from tgpo.errors import RequestError
-from tgpo.metrics.divergence import divergence_metrics
-from tgpo.policy import Policy
+from tgpo.metrics.agreement import divergence_metrics
+from tgpo.models.policy import Policy
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
+from tgpo.rollout.padding import pad, pad_logprobs
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.teachers.hf import HFTeacher
-from tgpo.types import TeacherQuery
+from tgpo.types.teacher import TeacherQuery
 
 EOS, PROMPTS, SAMPLES, CAP = 1, 6, 3, 36
 # float32 forward passes of other shapes differ in the last digits; log-probabilities here reach -30

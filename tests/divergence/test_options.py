@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.divergence.options import defaults, options
-from tgpo.divergence.options import check_options
+from tgpo.divergence.request import check_options
 from tgpo.errors import RequestError
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from tests.compose import CONF, composed
 from tests.hub import FIXTURES, fetched
-from tgpo.config import check
+from tgpo.config.check import check
+from tgpo.config.eval_sets import all_eval_problems, eval_sets
 from tgpo.errors import RequestError
-from tgpo.evaluation.suite import asked, exams
 
 pytestmark = pytest.mark.usefixtures("hub")
 
@@ -38,7 +38,7 @@ def benchmark(name: str, *overrides: str):
 def test_the_two_groups_are_the_papers():
     found = {}
     for group in ("math", "ood"):
-        for exam in exams(check(composed(f"eval={group}", "output_dir=unused"))):
+        for exam in eval_sets(check(composed(f"eval={group}", "output_dir=unused"))):
             found[exam.name] = (exam.questions.size, exam.samples)  # pyright: ignore[reportAttributeAccessIssue]
             assert (exam.temperature, exam.max_response_length) == (0.6, 8192)
     assert found == PAPER
@@ -120,13 +120,13 @@ def test_a_copy_that_is_not_the_whole_benchmark_is_refused():
 def test_all_that_must_be_fetched_is_said_at_once(hub):
     request = check(composed("eval=ood", "output_dir=unused"))
     with pytest.raises(RequestError, match="3 datasets are not in the local cache") as caught:
-        asked(request)
+        all_eval_problems(request)
     assert str(caught.value).count("hf download --repo-type dataset") == 3
     fetched(hub, "allenai/ai2_arc", "arc_challenge")
     fetched(hub, "TIGER-Lab/MMLU-Pro", "mmlu_pro")
     whole = [f"eval.benchmarks.{name}.size=10" for name in ("arc_challenge", "mmlu_pro")]
     with pytest.raises(RequestError, match=r"gpqa_diamond.path=.* hf download --repo-type dataset Idavidrein/gpqa$"):
-        asked(check(composed("eval=ood", *whole, "output_dir=unused")))
+        all_eval_problems(check(composed("eval=ood", *whole, "output_dir=unused")))
 
 
 def test_benchmarks_are_asked_with_the_tasks_system_prompt():
@@ -135,7 +135,7 @@ def test_benchmarks_are_asked_with_the_tasks_system_prompt():
     size, nowhere = "eval.benchmarks.amc.size=10", ("eval.temperature=0.6", "output_dir=unused")
 
     def systems(*overrides: str) -> set[str | None]:
-        exam = exams(check(composed(*own, size, *overrides, *nowhere)))[-1]
+        exam = eval_sets(check(composed(*own, size, *overrides, *nowhere)))[-1]
         return {problem.system for problem in exam.eval_problems()}
 
     assert systems(*task) == {"Think between <think> and </think>. Then give the answer in \\boxed{}."}
@@ -146,7 +146,7 @@ def test_benchmarks_are_asked_with_the_tasks_system_prompt():
 
 def test_the_tasks_own_problems_come_first_where_both_are_asked():
     request = check(composed("eval=ood", "eval.held_out=true", "output_dir=unused"))
-    assert [exam.name for exam in exams(request)] == ["arithmetic", "arc_challenge", "gpqa_diamond", "mmlu_pro"]
+    assert [exam.name for exam in eval_sets(request)] == ["arithmetic", "arc_challenge", "gpqa_diamond", "mmlu_pro"]
 
 
 @pytest.mark.parametrize(

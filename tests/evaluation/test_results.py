@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from tests.compose import composed
-from tgpo.config import check
+from tgpo.config.check import check
 from tgpo.errors import RequestError
 from tgpo.evaluation.__main__ import request_of
-from tgpo.evaluation.checkpoint import locate
-from tgpo.evaluation.examine import Plan, examine, plan
+from tgpo.evaluation.examine import EvaluationPlan, plan, run_eval_sets
+from tgpo.evaluation.locate import locate
 from tgpo.evaluation.results import save_table, table
-from tgpo.models import TINY_ROOT
+from tgpo.models.loading import TINY_ROOT
 
 TASK = ["task.eval_two_terms=5", "task.eval_more_terms=6", "student.path=tiny:teacher", "output_dir=unused"]
 
@@ -75,13 +75,13 @@ def test_a_run_is_sampled_as_it_was(tmp_path):
     assert asked("eval=greedy") == (96, 0)  # asked for
 
 
-def ready(*overrides: str) -> Plan:
+def ready(*overrides: str) -> EvaluationPlan:
     return plan(check(composed(*TASK, *overrides)))
 
 
-def evaluated(ready: Plan, folder) -> tuple[list, list[str], list[tuple]]:
+def evaluated(ready: EvaluationPlan, folder) -> tuple[list, list[str], list[tuple]]:
     said, told = [], []
-    results = examine(ready, folder, lambda *what: told.append(what), said.append)
+    results = run_eval_sets(ready, folder, lambda *what: told.append(what), said.append)
     return results, said, told
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tgpo.functional.reduce import reduce, token_weights
-from tgpo.types import Reduction
+from tgpo.types.problem import Reduction
 
 MASK = torch.tensor([[1.0, 1, 1], [1, 0, 0]])
 LOSS = torch.tensor([[1.0, 2, 3], [10, 99, 99]])

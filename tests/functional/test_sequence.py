@@ -4,7 +4,7 @@ import torch
 
 from tgpo.functional.batching import by_token_budget
 from tgpo.functional.sequence import join, scatter
-from tgpo.types import TokenBatch
+from tgpo.types.batch import TokenBatch
 
 BATCH = TokenBatch(
     prompt_BP=torch.tensor([[0, 11, 12], [21, 22, 23]]),

@@ -13,7 +13,7 @@ from tests.laws.variants import VARIANTS, build, own_test, those
 from tests.laws.world import SEQUENCES, T, batch_of, gradient, loss_of, scores_of, table
 from tgpo.functional.reduce import reduce, token_weights
 from tgpo.objectives.grpo import GRPO
-from tgpo.types import Need
+from tgpo.types.problem import Need
 
 
 @pytest.fixture(params=VARIANTS)

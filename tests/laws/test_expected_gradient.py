@@ -16,7 +16,7 @@ from tgpo.objectives.kdrl import KDRL
 from tgpo.objectives.rkl import RKL
 from tgpo.objectives.tgpo import TGPO
 from tgpo.objectives.tgpo_adv import TGPOAdvantage
-from tgpo.types import TokenLoss
+from tgpo.types.scores import TokenLoss
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.laws.world import SEQUENCES, T, World, batch_of, gradient, logits_of, scores_of, table
-from tgpo.engine import importance
 from tgpo.objectives.rkl import IN_THE_ADVANTAGE, RKL
+from tgpo.training.collector import importance
 
 
 def sequence_logprobs(policy, tokens_BT):

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from tests.conformance import adapter
 from tgpo.functional.reduce import reduce, token_weights
-from tgpo.types import ScoredBatch, StudentScores, TokenBatch
+from tgpo.types.batch import ScoredBatch, TokenBatch
+from tgpo.types.scores import StudentScores
 
 V, T = 3, 3
 SEQUENCES = torch.tensor(list(product(range(V), repeat=T)))

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tgpo.metrics.divergence import divergence_metrics, topk_overlap
+from tgpo.metrics.agreement import divergence_metrics, topk_overlap
 from tgpo.metrics.lengths import length_metrics, repeats_itself, reward_metrics
-from tgpo.types import Problem, Rollout, TeacherSignal, TokenBatch
+from tgpo.types.batch import TokenBatch
+from tgpo.types.problem import Problem, Rollout
+from tgpo.types.teacher import TeacherSignal
 
 
 def rollout(length: int, finish: str) -> Rollout:

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tgpo.metrics.terminal import PlainView, summary
-from tgpo.metrics.writer import JsonLines, Writer
-from tgpo.rundir import drop_after
+from tgpo.metrics.writer import Writer
+from tgpo.runs.jsonl import JsonLines, drop_after
 
 
 def test_lines_are_json_whatever_the_numbers(tmp_path):

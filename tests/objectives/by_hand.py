@@ -8,7 +8,9 @@ from dataclasses import replace
 import torch
 
 from tgpo.functional.reduce import reduce, token_weights
-from tgpo.types import ScoredBatch, StudentScores, TeacherSignal, TokenBatch
+from tgpo.types.batch import ScoredBatch, TokenBatch
+from tgpo.types.scores import StudentScores
+from tgpo.types.teacher import TeacherSignal
 
 MASK = torch.tensor([[1.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
 CAP = 4

@@ -10,7 +10,7 @@ import torch
 
 from tests.objectives.by_hand import STUDENT, evaluate
 from tgpo.objectives.fkl import FKL
-from tgpo.types import Need
+from tgpo.types.problem import Need
 
 
 def claim(objective, world):

@@ -9,7 +9,7 @@ import torch
 
 from tgpo.functional.divergence import generalized_jsd, kl
 from tgpo.objectives.gkd import GKD
-from tgpo.types import Mix, Need
+from tgpo.types.problem import GroupComposition, Need
 
 OURS, THEIRS = torch.tensor([[0.5, 0.5]]).double().log(), torch.tensor([[0.75, 0.25]]).double().log()
 
@@ -58,7 +58,7 @@ def test_the_mix_is_that_fraction_over_the_batch(fraction):
 def test_needs():
     assert GKD().needs == {Need.TEACHER_FULL}
     assert GKD(on_policy_fraction=0.5).needs == {Need.TEACHER_FULL, Need.DEMONSTRATION}
-    assert GKD().mix(3, 8) == Mix(8, 0)
+    assert GKD().mix(3, 8) == GroupComposition(8, 0)
 
 
 @pytest.mark.parametrize("options", [{"beta": -0.1}, {"beta": 1.1}, {"on_policy_fraction": 2}])

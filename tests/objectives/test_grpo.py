@@ -6,7 +6,7 @@ import pytest
 
 from tests.objectives.by_hand import ADVANTAGE, CAP, evaluate
 from tgpo.objectives.grpo import GRPO
-from tgpo.types import Need, Reduction
+from tgpo.types.problem import Need, Reduction
 
 
 def claim(objective, world):

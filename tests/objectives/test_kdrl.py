@@ -10,7 +10,7 @@ import torch
 from tests.objectives.by_hand import ADVANTAGE, evaluate
 from tgpo.objectives.grpo import GRPO
 from tgpo.objectives.kdrl import KDRL
-from tgpo.types import Need
+from tgpo.types.problem import Need
 
 K2 = [0.5 * math.log(r) ** 2 for r in (0.6 / 0.25, 0.25 / 0.5, 0.4 / 0.1)]
 BASE = evaluate(GRPO())[0]

@@ -7,7 +7,7 @@ import torch
 
 from tests.objectives.by_hand import CAP, evaluate, log
 from tgpo.objectives.luffy import LUFFY
-from tgpo.types import Mix, Need
+from tgpo.types.problem import GroupComposition, Need
 
 # the wrong rollout stands second; the right response is the demonstration
 SHOWN = torch.tensor([True, False])
@@ -45,8 +45,8 @@ def test_ratios_are_not_clipped():
 
 
 def test_seven_and_one():
-    assert LUFFY().mix(0, 8) == Mix(student=7, demonstrations=1)
-    assert LUFFY(demonstrations=9).mix(0, 8) == Mix(student=0, demonstrations=8)
+    assert LUFFY().mix(0, 8) == GroupComposition(student=7, demonstrations=1)
+    assert LUFFY(demonstrations=9).mix(0, 8) == GroupComposition(student=0, demonstrations=8)
     assert LUFFY().needs == {Need.REWARD, Need.OLD_LOGPROBS, Need.DEMONSTRATION}
 
 

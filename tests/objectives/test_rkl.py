@@ -8,7 +8,8 @@ import pytest
 
 from tests.objectives.by_hand import evaluate, log
 from tgpo.objectives.rkl import RKL
-from tgpo.types import Need, TeacherSignal
+from tgpo.types.problem import Need
+from tgpo.types.teacher import TeacherSignal
 
 LOG_RHO = [math.log(0.6 / 0.25), math.log(0.25 / 0.5), math.log(0.4 / 0.1)]
 

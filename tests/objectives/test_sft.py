@@ -9,7 +9,7 @@ import torch
 
 from tests.objectives.by_hand import evaluate
 from tgpo.objectives.sft import SFT
-from tgpo.types import Mix, Need
+from tgpo.types.problem import GroupComposition, Need
 
 
 def claim(objective, world):
@@ -31,7 +31,7 @@ def test_rollouts_are_not_trained_on():
 
 def test_asks_for_demonstrations_alone():
     assert SFT().needs == {Need.DEMONSTRATION}
-    assert SFT(demonstrations=3).mix(5, 8) == Mix(student=0, demonstrations=3)
+    assert SFT(demonstrations=3).mix(5, 8) == GroupComposition(student=0, demonstrations=3)
 
 
 def test_at_least_one():

@@ -12,7 +12,8 @@ from tests.laws.world import EOS as WORLD_EOS
 from tests.objectives.by_hand import BATCH, STUDENT, evaluate, log
 from tgpo.objectives.grpo import GRPO
 from tgpo.objectives.tgpo import TGPO
-from tgpo.types import Need, TeacherSignal
+from tgpo.types.problem import Need
+from tgpo.types.teacher import TeacherSignal
 
 BASE = evaluate(GRPO())[0]
 GUIDANCE = [-math.log(0.2), -math.log(0.25), -math.log(0.1)]

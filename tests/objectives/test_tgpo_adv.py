@@ -6,7 +6,7 @@ import pytest
 
 from tests.objectives.by_hand import ADVANTAGE, evaluate
 from tgpo.objectives.tgpo_adv import TGPOAdvantage
-from tgpo.types import Need
+from tgpo.types.problem import Need
 
 
 def claim(objective, world):

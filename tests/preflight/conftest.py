@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tgpo.models import TINY_ROOT, load_model, load_tokenizer
+from tgpo.models.loading import TINY_ROOT, load_model, load_tokenizer
 
 
 @pytest.fixture

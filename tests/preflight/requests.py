@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.compose import composed
-from tgpo.config import check
+from tgpo.config.check import check
 from tgpo.errors import RequestError
-from tgpo.preflight import examine, preflight
-from tgpo.preflight.checks import Row
+from tgpo.preflight.checks import Row, inspect_all, preflight
 
 
 def refused(*overrides: str) -> str:
@@ -23,7 +22,7 @@ def refused(*overrides: str) -> str:
 
 
 def row(name: str, *overrides: str) -> Row:
-    return next(row for row in examine(check(composed("output_dir=unused", *overrides))) if row.name == name)
+    return next(row for row in inspect_all(check(composed("output_dir=unused", *overrides))) if row.name == name)
 
 
 def edit(path: Path, **changes) -> None:

@@ -9,14 +9,14 @@ import pytest
 
 from tests.compose import composed
 from tests.preflight.requests import edit, refused
-from tgpo.config import check
+from tgpo.config.check import check
 from tgpo.errors import ProblemsError
-from tgpo.models import load_model, resolve
-from tgpo.preflight import examine, preflight
+from tgpo.models.loading import load_model, resolve
+from tgpo.preflight.checks import inspect_all, preflight
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.tasks.demonstrations import write
 from tgpo.tiny.solutions import teacher_style
-from tgpo.types import Rollout
+from tgpo.types.problem import Rollout
 
 
 def test_the_default_passes():
@@ -156,10 +156,10 @@ def test_a_teacher_that_ends_as_the_student_does_may_write_whatever_is_said_of_o
 
 @pytest.mark.parametrize("asked", ["rollout=vllm", "teacher.backend=vllm"])
 def test_vllm_that_is_missing_or_another(asked, monkeypatch):
-    monkeypatch.setattr("tgpo.vllm.find_spec", lambda _: None)
+    monkeypatch.setattr("tgpo.models.vllm.find_spec", lambda _: None)
     assert f"{asked} needs vLLM, which is not installed; install it with: make setup-vllm" in refused(asked)
-    monkeypatch.setattr("tgpo.vllm.find_spec", lambda _: "here")
-    monkeypatch.setattr("tgpo.vllm.installed_version", lambda: "0.33.1")
+    monkeypatch.setattr("tgpo.models.vllm.find_spec", lambda _: "here")
+    monkeypatch.setattr("tgpo.models.vllm.installed_version", lambda: "0.33.1")
     assert f"{asked} needs vLLM 0.32.x and this is 0.33.1" in refused(asked)
 
 
@@ -179,7 +179,7 @@ def test_what_prompt_log_probabilities_cannot_answer(objective, need):
 
 
 def test_an_engine_with_too_little_room(monkeypatch):
-    monkeypatch.setattr("tgpo.vllm.check_installed", lambda _: None)
+    monkeypatch.setattr("tgpo.models.vllm.check_installed", lambda _: None)
     assert "vllm.max_model_len=50: the run needs" in refused("rollout=vllm", "vllm.max_model_len=50")
 
 
@@ -191,11 +191,11 @@ def test_every_problem_is_told_and_echoes_are_not():
     assert "needs a teacher" in objective
     assert "train.device=tpuu" in device
     assert "student.path=/no/such" in student
-    rows = examine(request)
+    rows = inspect_all(request)
     assert [row.state for row in rows[:4]] == ["problem"] * 3 + ["not looked at"]
     assert "student's tokenizer" in rows[3].text
     assert {row.state for row in rows[4:]} == {"in order"}
 
 
 def test_the_default_is_in_order_throughout():
-    assert {row.state for row in examine(check(composed("output_dir=unused")))} == {"in order"}
+    assert {row.state for row in inspect_all(check(composed("output_dir=unused")))} == {"in order"}

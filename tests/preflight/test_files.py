@@ -13,9 +13,9 @@ from transformers import DistilBertConfig, DistilBertForMaskedLM
 
 from tests.compose import composed
 from tests.preflight.requests import edit, refused
-from tgpo.config import check
-from tgpo.models import TINY_ROOT, load_model, load_tokenizer, resolve
-from tgpo.preflight import preflight
+from tgpo.config.check import check
+from tgpo.models.loading import TINY_ROOT, load_model, load_tokenizer, resolve
+from tgpo.preflight.checks import preflight
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from tests.compose import composed
 from tests.preflight.requests import refused, row
-from tgpo.config import check
-from tgpo.preflight import preflight
+from tgpo.config.check import check
+from tgpo.preflight.checks import preflight
 
 GIB = 2**30
 
@@ -45,14 +45,14 @@ def test_passes_side_by_side_are_counted_on_a_cpu(monkeypatch):
 
 
 def test_an_engine_too_small_for_its_weights(memory, monkeypatch):
-    monkeypatch.setattr("tgpo.vllm.check_installed", lambda _: None)
+    monkeypatch.setattr("tgpo.models.vllm.check_installed", lambda _: None)
     memory(1)
     message = refused("rollout=vllm", "vllm.rollout_memory=0.002")
     assert "vllm.rollout_memory=0.002: that is 0.002 of 1.0 GiB, and the weights alone take 0.003" in message
 
 
 def test_an_engine_is_counted_once_by_the_fraction_it_is_given(memory, monkeypatch):
-    monkeypatch.setattr("tgpo.vllm.check_installed", lambda _: None)
+    monkeypatch.setattr("tgpo.models.vllm.check_installed", lambda _: None)
     memory(10)
     found = row("memory", "rollout=vllm", "teacher.backend=vllm")
     assert "vllm.rollout_memory 3.0, vllm.teacher_memory 3.0" in found.text

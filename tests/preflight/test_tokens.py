@@ -11,16 +11,16 @@ import torch
 from tests.compose import composed
 from tests.conftest import called, records
 from tests.preflight.requests import edit, refused, row
-from tgpo.config import check
-from tgpo.engine import pad
-from tgpo.models import TEMPLATES, eos_ids, load_model, load_tokenizer
-from tgpo.preflight import preflight
+from tgpo.config.check import check
+from tgpo.models.loading import TEMPLATES, eos_ids, load_model, load_tokenizer
+from tgpo.preflight.checks import preflight
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
+from tgpo.rollout.padding import pad
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.teachers.hf import HFTeacher
 from tgpo.teachers.server import SPARE, AnswerError, answer
-from tgpo.types import TeacherQuery
+from tgpo.types.teacher import TeacherQuery
 
 SHARED = 101  # tokens of the tiny models
 TOLERANCE = 1e-5  # of float32 log-softmaxes over 101 columns, taken in another order

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from tests.report.made import make_run
 from tgpo.report.arms import arms_of
+from tgpo.report.comparison import read_sweep
 from tgpo.report.find import find_runs
-from tgpo.report.sweep import read_sweep
 
 
 def labels(folder) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.report.made import METRICS, make_run, make_sweep
 from tgpo.errors import RequestError
-from tgpo.report.sweep import read_sweep
+from tgpo.report.comparison import read_sweep
 from tgpo.report.sweep_page import write_sweep_report
 
 pytestmark = pytest.mark.slow  # each writes a whole report

@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.report.made import make_run, make_sweep
+from tgpo.report.comparison import read_sweep
 from tgpo.report.curves import RecordedCurves
 from tgpo.report.frames import records_frame
 from tgpo.report.page import write_report
-from tgpo.report.sweep import read_sweep
 from tgpo.report.sweep_figures import DASHES, decades, styles, sweep_panels, thin
-from tgpo.report.sweep_page import p_value, shown, write_sweep_report
+from tgpo.report.sweep_page import format_number, p_value, write_sweep_report
 
 pytestmark = pytest.mark.slow  # each writes a whole report
 
@@ -131,8 +131,8 @@ def test_thirty_arms_have_thirty_looks(tmp_path):
 
 
 def test_numbers_are_short():
-    assert shown(-0.5, "+.3f") == "−0.500"
-    assert [shown(value, "3 digits") for value in (2093.4, 2.638, 0.00012345)] == ["2,090", "2.64", "0.000123"]
+    assert format_number(-0.5, "+.3f") == "−0.500"
+    assert [format_number(value, "3 digits") for value in (2093.4, 2.638, 0.00012345)] == ["2,090", "2.64", "0.000123"]
     assert [p_value(p) for p in (0.0004, 0.05, None, float("nan"))] == ["< 0.001", "0.050", "–", "–"]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tgpo.engine import pad, pad_logprobs
-from tgpo.policy import Policy
+from tgpo.models.policy import Policy
 from tgpo.rollout.base import Sampling, encode_prompts
 from tgpo.rollout.hf import HFRollout, sample
+from tgpo.rollout.padding import pad, pad_logprobs
 from tgpo.tasks.arithmetic import Arithmetic
 
 RAGGED = Arithmetic(eval_two_terms=6, eval_more_terms=10).eval_problems()

@@ -10,13 +10,13 @@ import torch
 
 from tests.vllm_engines import OPTIONS
 from tgpo.errors import RequestError
+from tgpo.models.vllm import make_engine
+from tgpo.models.weights import add_adapters
 from tgpo.options import LoraOptions
 from tgpo.rollout import vllm
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
 from tgpo.tasks.arithmetic import Arithmetic
-from tgpo.vllm import make_engine
-from tgpo.weights import add_adapters
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 

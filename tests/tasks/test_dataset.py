@@ -12,12 +12,12 @@ import pytest
 from tests.compose import composed
 from tests.conftest import ROOT
 from tests.hub import COMMIT, FIXTURES, fetched
-from tgpo.config import check
+from tgpo.config.check import check
 from tgpo.errors import RequestError
-from tgpo.models import load_tokenizer
+from tgpo.models.loading import load_tokenizer
 from tgpo.rollout.base import encode_prompts
 from tgpo.tasks.dataset import DatasetTask, fingerprint
-from tgpo.types import Problem
+from tgpo.types.problem import Problem
 
 pytestmark = pytest.mark.usefixtures("hub")
 
@@ -281,7 +281,7 @@ def test_nothing_heavy_is_imported_for_a_task_that_has_no_rows_and_nothing_asks_
     code = f"""
 import sys, socket
 from tests.compose import composed
-from tgpo.config import check
+from tgpo.config.check import check
 request = check(composed("output_dir=unused"))
 request.task.train_problems(0, 1, 2)
 check(composed("task=gsm8k", "eval=math", "output_dir=unused"))

@@ -11,7 +11,7 @@ from tgpo.errors import RequestError
 from tgpo.tasks import demonstrations
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.tasks.demonstrations import Tally, read, write
-from tgpo.types import Rollout
+from tgpo.types.problem import Rollout
 
 TASK = Arithmetic()
 RECIPE = {"teacher": "a", "temperature": 0.7}
@@ -102,7 +102,7 @@ def test_a_problem_without_a_right_answer_has_none(tmp_path, problems):
 
 
 def test_a_folder_without_any(tmp_path):
-    with pytest.raises(RequestError, match=r"make them with: python -m tgpo\.tasks\.demonstrations"):
+    with pytest.raises(RequestError, match=r"make them with: python -m tgpo\.demonstrations"):
         read(tmp_path)
     pd.DataFrame({"problem_id": ["a"]}).to_parquet(tmp_path / "part-00000-00000000.parquet")
     with pytest.raises(RequestError, match="no column prompt"):

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tgpo.engine import pad
 from tgpo.errors import RequestError
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
+from tgpo.rollout.padding import pad
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.teachers.base import check_signal
 from tgpo.teachers.hf import HFTeacher
-from tgpo.types import TeacherQuery
+from tgpo.types.teacher import TeacherQuery
 
 
 @pytest.fixture

@@ -20,16 +20,16 @@ import torch
 from tests import vllm_engines  # noqa: F401  skips where vLLM is not installed
 from tests.compose import composed
 from tests.conftest import ROOT, command, records
-from tgpo.config import check
-from tgpo.engine import pad
+from tgpo.config.check import check
 from tgpo.errors import RequestError, StoppedError
-from tgpo.models import resolve
+from tgpo.models.loading import resolve
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
+from tgpo.rollout.padding import pad
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.teachers.hf import HFTeacher
 from tgpo.teachers.server import ServerTeacher, check_servers
-from tgpo.types import TeacherQuery
+from tgpo.types.teacher import TeacherQuery
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from tests.vllm_engines import OPTIONS
-from tgpo.engine import pad
+from tgpo.models.vllm import make_engine
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
+from tgpo.rollout.padding import pad
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.teachers.base import check_signal
 from tgpo.teachers.hf import HFTeacher
 from tgpo.teachers.vllm import VLLMTeacher
-from tgpo.types import TeacherQuery
-from tgpo.vllm import make_engine
+from tgpo.types.teacher import TeacherQuery
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 

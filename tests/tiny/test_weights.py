@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tgpo.models import TINY_ROOT, load_model
+from tgpo.models.loading import TINY_ROOT, load_model
 from tgpo.tiny.measure import accuracy, policy_gap
 
 NAMES = sorted(path.name for path in TINY_ROOT.iterdir())

@@ -12,24 +12,23 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from tgpo.command import remove_if_empty
-from tgpo.compose import request_of
-from tgpo.config import first_missing
-from tgpo.divergence.options import check_engines, check_options
-from tgpo.errors import RequestError, told
-from tgpo.rundir import make_folder
+from tgpo.config.compose import request_of
+from tgpo.config.folders import first_missing, remove_if_empty
+from tgpo.divergence.request import check_engines, check_options
+from tgpo.errors import RequestError, exit_on_error
+from tgpo.runs.files import make_folder
 
 
 def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return
-    with told(), ExitStack() as stack:
+    with exit_on_error(), ExitStack() as stack:
         request, own = request_of("divergence", sys.argv[1:])
         options = check_options(own)
         check_engines(request)
 
-        from tgpo.preflight import check_models
+        from tgpo.preflight.checks import check_models
 
         check_models(request)
 

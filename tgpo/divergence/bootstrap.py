@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tgpo.divergence.options import DivergenceOptions
+from tgpo.divergence.request import DivergenceOptions
 
 Array = np.ndarray[Any, Any]
 VALUES_AT_ONCE = 4_000_000  # of resampled sums in memory

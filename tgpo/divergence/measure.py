@@ -14,28 +14,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tgpo.config import Request
+from tgpo.build.load import load_rollout, load_student, load_teacher, prepare
+from tgpo.config.request import Request
+from tgpo.config.sizes import longest_sequence, training_problems
 from tgpo.divergence.bootstrap import Array, Pooled, Ratio
-from tgpo.divergence.options import DivergenceOptions
+from tgpo.divergence.request import DivergenceOptions
 from tgpo.divergence.rows import RowStatistics
-from tgpo.engine import pad
 from tgpo.errors import RequestError
 from tgpo.functional.batching import by_token_budget
-from tgpo.metrics.divergence import sampled_token_values
-from tgpo.models import eos_ids, load_tokenizer
-from tgpo.policy import Policy
-from tgpo.preflight import longest_sequence, problems_met
-from tgpo.rollout.base import RolloutEngine, Sampling
+from tgpo.metrics.agreement import sampled_token_values
+from tgpo.models.loading import eos_ids, load_tokenizer
+from tgpo.models.policy import Policy
+from tgpo.rollout.base import RolloutEngine, Sampling, in_parts
 from tgpo.rollout.hf import HFRollout
-from tgpo.run import load_rollout, load_student, load_teacher, prepare
-from tgpo.sampling import in_parts
+from tgpo.rollout.padding import pad
 from tgpo.seeds import derived_seed
 from tgpo.teachers.base import Teacher, check_signal
 from tgpo.teachers.hf import HFTeacher
-from tgpo.types import Problem, Rollout, TeacherQuery, TokenBatch
+from tgpo.types.batch import TokenBatch
+from tgpo.types.problem import Problem, Rollout
+from tgpo.types.teacher import TeacherQuery
 
 PARTS = 20  # that the rollouts are scored in, at least, so that progress shows
-Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+ReportProgress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Responses:
         return np.array([r.finish_reason == "eos" for r in self.rollouts])
 
 
-def measure(request: Request, options: DivergenceOptions, problems: Sequence[Problem], tell: Tell) -> Counted:
+def measure(request: Request, options: DivergenceOptions, problems: Sequence[Problem], tell: ReportProgress) -> Counted:
     """Loads both models, samples from both, scores the student's tokens with both."""
     run, train = request.options, request.options.train
     device = prepare(run)
@@ -92,7 +93,7 @@ def measure(request: Request, options: DivergenceOptions, problems: Sequence[Pro
 def choose(request: Request, options: DivergenceOptions) -> list[Problem]:
     """Each once; drawn by the seed where there are more than asked for."""
     training = options.problems == "training"
-    found = problems_met(request) if training else request.task.eval_problems()
+    found = training_problems(request) if training else request.task.eval_problems()
     distinct = list({(problem.id, problem.prompt): problem for problem in found}.values())
     if len(distinct) < 2:
         raise RequestError(
@@ -111,7 +112,7 @@ def respond(
     request: Request,
     options: DivergenceOptions,
     who: str,
-    tell: Tell,
+    tell: ReportProgress,
 ) -> Responses:
     rollout, total = request.options.rollout, len(problems) * options.samples
     seed = derived_seed(request.options.seed, f"divergence/{who}", 0)
@@ -148,7 +149,7 @@ def score(
     rows: RowStatistics,
     pad_id: int,
     max_tokens: int,
-    tell: Tell,
+    tell: ReportProgress,
 ) -> Counted:
     """Sums over the student's tokens, prompt by prompt. Neither the batch nor its parts change them."""
     tokens = pad(responses.rollouts, pad_id)

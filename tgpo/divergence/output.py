@@ -13,13 +13,13 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from tgpo.config import Request
+from tgpo.config.request import Request
 from tgpo.divergence.figure import draw
 from tgpo.divergence.measure import Counted
-from tgpo.divergence.options import DivergenceOptions
 from tgpo.divergence.quantities import Finding, by_name
-from tgpo.provenance import provenance
-from tgpo.rundir import write_whole
+from tgpo.divergence.request import DivergenceOptions
+from tgpo.runs.files import write_whole
+from tgpo.runs.provenance import provenance
 
 NOTHING = "–"
 

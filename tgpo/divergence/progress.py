@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tgpo.divergence.measure import Tell
+from tgpo.divergence.measure import ReportProgress
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[Tell]:
+def progress(console: Console) -> Iterator[ReportProgress]:
     if not console.is_terminal:
         yield say
         return

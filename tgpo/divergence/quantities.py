@@ -15,7 +15,7 @@ import numpy as np
 
 from tgpo.divergence.bootstrap import Bootstrap, Estimate
 from tgpo.divergence.measure import Counted
-from tgpo.divergence.options import DivergenceOptions
+from tgpo.divergence.request import DivergenceOptions
 
 PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 

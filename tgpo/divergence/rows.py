@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tgpo.divergence.options import DivergenceOptions
+from tgpo.divergence.request import DivergenceOptions
 from tgpo.functional.divergence import kl, topk_forward_kl, topk_reverse_kl
-from tgpo.metrics.divergence import topk_overlap
+from tgpo.metrics.agreement import topk_overlap
 
 
 class RowStatistics:

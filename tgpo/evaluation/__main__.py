@@ -14,13 +14,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tgpo.compose import composed
-from tgpo.config import Request, check
-from tgpo.errors import RequestError, did_you_mean, told
-from tgpo.evaluation.checkpoint import Located, locate
-from tgpo.evaluation.examine import Tell, examine, plan
+from tgpo.config.check import check
+from tgpo.config.compose import composed
+from tgpo.config.request import Request
+from tgpo.errors import RequestError, did_you_mean, exit_on_error
+from tgpo.evaluation.examine import ReportProgress, plan, run_eval_sets
+from tgpo.evaluation.locate import Located, locate
 from tgpo.evaluation.results import save_table, table
-from tgpo.rundir import make_folder
+from tgpo.runs.files import make_folder
+from tgpo.runs.keys import option_of
 
 SHORT = ("checkpoint", "output")  # of evaluation.checkpoint and evaluation.output
 AS_THE_RUN = ("max_response_length", "temperature", "samples_per_problem", "pass_at")  # of eval
@@ -30,7 +32,7 @@ def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return
-    with told("interrupted; the same command goes on with what is not done"):
+    with exit_on_error("interrupted; the same command goes on with what is not done"):
         request, located, output = request_of(sys.argv[1:])
         for problem in located.skipped:
             print(f"{problem}; taking {Path(located.model).parent.name}", file=sys.stderr)
@@ -38,9 +40,9 @@ def main() -> None:
         make_folder(output, "output")
         print(f"checkpoint   {located.model}\ntask         {request.task.name}", flush=True)
         with Counter() as counter:
-            results = examine(ready, output, counter.tell, counter.say)
+            results = run_eval_sets(ready, output, counter.tell, counter.say)
 
-        from tgpo.provenance import provenance
+        from tgpo.runs.provenance import provenance
 
         save_table(output, located.given, results, provenance(request.resolved))
         print(f"\n{table(results, 'simple')}\n\nresults      {output}/table.md")
@@ -49,7 +51,7 @@ def main() -> None:
 def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
     """The request with the checkpoint as its student and, of a run, that run's task and way of sampling."""
     words = [f"evaluation.{a}" if a.split("=")[0] in SHORT else a for a in arguments]
-    given = {word.split("=")[0].lstrip("+~") for word in words}
+    given = {option_of(word) for word in words}
     of_task = [word for word in words if word.lstrip("+~").startswith("task.")]  # names that a run's task may not have
     resolved = composed("evaluation", [word for word in words if word not in of_task])
     own = resolved.pop("evaluation")
@@ -93,7 +95,7 @@ class Counter:
         self.progress = Progress(*columns, console=console) if console.is_terminal else None
         self.bars: dict[str, object] = {}
         self.tenths: dict[str, int] = {}
-        self.tell: Tell = self._line if self.progress is None else self._bar
+        self.tell: ReportProgress = self._line if self.progress is None else self._bar
 
     def __enter__(self) -> Counter:
         if self.progress is not None:

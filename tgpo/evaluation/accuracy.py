@@ -5,24 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb
-from typing import Protocol
 
-from tgpo.distributed import once
-from tgpo.rollout.base import RolloutEngine, Sampling
-from tgpo.sampling import in_parts
-from tgpo.tasks.base import Rewards
-from tgpo.types import Problem, Rollout
-
-
-class Questions(Protocol):
-    """The side of a task that evaluation sees; a benchmark has no other."""
-
-    @property
-    def name(self) -> str: ...
-
-    def eval_problems(self) -> list[Problem]: ...
-
-    def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards: ...
+from tgpo.rollout.base import RolloutEngine, Sampling, in_parts
+from tgpo.runtime.collectives import run_on_main
+from tgpo.tasks.base import Questions, Rewards
+from tgpo.types.problem import Rollout
 
 
 @dataclass(frozen=True)
@@ -40,7 +27,7 @@ class Evaluation:
 
 def verified(questions: Questions, rollouts: Sequence[Rollout], responses: Sequence[str]) -> Rewards:
     """By one process: a verifier that runs out of time must do so for all."""
-    return once(lambda: questions.rewards([r.problem for r in rollouts], responses))
+    return run_on_main(lambda: questions.rewards([r.problem for r in rollouts], responses))
 
 
 def evaluate(

@@ -14,7 +14,7 @@ from tgpo.errors import RequestError
 from tgpo.tasks.answers import judge_letters, question
 from tgpo.tasks.base import Rewards
 from tgpo.tasks.dataset import FIXED, Rows
-from tgpo.types import Problem
+from tgpo.types.problem import Problem
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

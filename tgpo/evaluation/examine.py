@@ -7,30 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tgpo.config import Request
+from tgpo.config.eval_sets import EvalSet, all_eval_problems, eval_sets
+from tgpo.config.request import Request
 from tgpo.errors import ProblemsError, RequestError
-from tgpo.evaluation.checkpoint import weights_of
+from tgpo.evaluation.locate import weights_of
 from tgpo.evaluation.results import Result, fingerprint, result, save, saved
-from tgpo.evaluation.suite import Exam, asked, exams
 
-Tell = Callable[[str, int, int], None]  # exam, problems done, problems
+ReportProgress = Callable[[str, int, int], None]  # exam, problems done, problems
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What is to be asked, with everything about it known that can be before a model loads."""
 
     request: Request
-    exams: list[Exam]
+    eval_sets: list[EvalSet]
     tokenizer: Any
     folder: Path  # the model's
     longest: int  # prompt and response, in tokens
 
 
-def plan(request: Request) -> Plan:
+def plan(request: Request) -> EvaluationPlan:
     """Every check; raises RequestError with the mend."""
-    from tgpo.preflight import check_student
-    from tgpo.vllm import check_installed
+    from tgpo.models.vllm import check_installed
+    from tgpo.preflight.checks import check_student
 
     path = request.options.student.path
     try:
@@ -41,10 +41,10 @@ def plan(request: Request) -> Plan:
         raise RequestError(renamed(str(error))) from error
     if request.options.rollout.backend == "vllm":
         check_installed("rollout=vllm")
-    asked(request)
-    to_do, room = exams(request), getattr(look.configs["student"], "max_position_embeddings", None)
+    all_eval_problems(request)
+    to_do, room = eval_sets(request), getattr(look.configs["student"], "max_position_embeddings", None)
     longest = max(check_room(exam, path, look.tokenizer, room) for exam in to_do)
-    return Plan(request, to_do, look.tokenizer, look.folders["student"], longest)
+    return EvaluationPlan(request, to_do, look.tokenizer, look.folders["student"], longest)
 
 
 def renamed(problem: str) -> str:
@@ -52,9 +52,9 @@ def renamed(problem: str) -> str:
     return problem.replace("student.path=", "checkpoint=")
 
 
-def check_room(exam: Exam, path: str, tokenizer: Any, room: int | None) -> int:
+def check_room(exam: EvalSet, path: str, tokenizer: Any, room: int | None) -> int:
     """Tokens of the exam's longest prompt and response, which the model has positions for."""
-    from tgpo.preflight import longest_prompt
+    from tgpo.config.sizes import longest_prompt
 
     prompt, _ = longest_prompt(exam.eval_problems(), tokenizer)
     if room is not None and prompt + exam.max_response_length > room:
@@ -65,12 +65,12 @@ def check_room(exam: Exam, path: str, tokenizer: Any, room: int | None) -> int:
     return prompt + exam.max_response_length
 
 
-def examine(plan: Plan, output: Path, tell: Tell, say: Callable[[str], None]) -> list[Result]:
+def run_eval_sets(plan: EvaluationPlan, output: Path, tell: ReportProgress, say: Callable[[str], None]) -> list[Result]:
     """Results in the order of the exams. Those already in `output`, made in the same way, are not made again."""
     output.mkdir(parents=True, exist_ok=True)
     found: list[Result] = []
     sampler = None
-    for exam in plan.exams:
+    for exam in plan.eval_sets:
         recipe = recipe_of(plan, exam)
         kept, changed = saved(output, exam.name, recipe)
         if kept is not None:
@@ -80,11 +80,13 @@ def examine(plan: Plan, output: Path, tell: Tell, say: Callable[[str], None]) ->
         if changed:
             say(f"{exam.name}: made anew, the one in {output} has another '{changed}'")
         sampler = sampler or load_sampler(plan)
-        found.append(answer(plan, exam, sampler, output, recipe, tell))
+        found.append(run_eval_set(plan, exam, sampler, output, recipe, tell))
     return found
 
 
-def answer(plan: Plan, exam: Exam, sampler: Any, output: Path, recipe: dict[str, Any], tell: Tell) -> Result:
+def run_eval_set(
+    plan: EvaluationPlan, exam: EvalSet, sampler: Any, output: Path, recipe: dict[str, Any], tell: ReportProgress
+) -> Result:
     from tgpo.evaluation.accuracy import evaluate
     from tgpo.seeds import derived_seed
 
@@ -104,7 +106,7 @@ def answer(plan: Plan, exam: Exam, sampler: Any, output: Path, recipe: dict[str,
     return made
 
 
-def recipe_of(plan: Plan, exam: Exam) -> dict[str, Any]:
+def recipe_of(plan: EvaluationPlan, exam: EvalSet) -> dict[str, Any]:
     """What a result depends on."""
     options, sections = plan.request.options, plan.request.resolved["eval"]["benchmarks"]
     own = exam.questions is plan.request.task
@@ -124,9 +126,9 @@ def recipe_of(plan: Plan, exam: Exam) -> dict[str, Any]:
     }
 
 
-def load_sampler(plan: Plan) -> Any:
+def load_sampler(plan: EvaluationPlan) -> Any:
     """The rollout engine of a run, with the checkpoint's weights."""
-    from tgpo.run import load_rollout, load_student, prepare
+    from tgpo.build.load import load_rollout, load_student, prepare
 
     options = plan.request.options
     sampler = load_rollout(plan.request, load_student(options, prepare(options)), plan.longest)

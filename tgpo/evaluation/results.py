@@ -10,8 +10,8 @@ from typing import Any
 
 from tgpo.evaluation.accuracy import Evaluation
 from tgpo.evaluation.intervals import LEVEL, mean_interval
-from tgpo.rundir import write_whole
-from tgpo.types import Problem
+from tgpo.runs.files import write_whole
+from tgpo.types.problem import Problem
 
 Result = dict[str, Any]
 
@@ -78,13 +78,13 @@ def table(results: Sequence[Result], form: str) -> str:
     rows = []
     for found in results:
         metrics, intervals = found["metrics"], found["intervals"]
-        chances = [shown(metrics.get(f"pass@{k}")) for k in at]
-        accuracy = shown(metrics["accuracy"], intervals["accuracy"])
+        chances = [format_accuracy(metrics.get(f"pass@{k}")) for k in at]
+        accuracy = format_accuracy(metrics["accuracy"], intervals["accuracy"])
         length, cut = f"{metrics['length_mean']:.0f}", f"{metrics['truncated_fraction']:.2f}"
         rows.append([found["name"], found["problems"], found["samples"], accuracy, *chances, length, cut])
     public = [found["metrics"]["accuracy"] for found in results if found["public"]]
     if len(public) > 1:
-        rows.append(["mean", "", "", shown(sum(public) / len(public)), *[""] * len(at), "", ""])
+        rows.append(["mean", "", "", format_accuracy(sum(public) / len(public)), *[""] * len(at), "", ""])
     return tabulate(rows, headers, tablefmt=form, disable_numparse=True)
 
 
@@ -92,7 +92,7 @@ def pass_at(key: str) -> int:
     return int(key.removeprefix("pass@")) if key.startswith("pass@") else 0
 
 
-def shown(value: float | None, interval: Sequence[float] | None = None) -> str:
+def format_accuracy(value: float | None, interval: Sequence[float] | None = None) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def dealt(lengths_B: Tensor, max_tokens: int, processes: int) -> list[list[Tensor]]:
+def micro_batches_per_rank(lengths_B: Tensor, max_tokens: int, processes: int) -> list[list[Tensor]]:
     """Parts for each of several processes, which get sequences in turn, longest first; empty parts make up the number.
 
     A sharded model's passes are made by all processes together, so all need as many.

@@ -10,6 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from tgpo.errors import first_line
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -43,7 +45,3 @@ def fused_on_cuda(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
 
     return called
-
-
-def first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]

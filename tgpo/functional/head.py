@@ -19,7 +19,8 @@ from tgpo.functional.scoring import (
     scores_of,
     widen,
 )
-from tgpo.types import Head, RowDivergence
+from tgpo.types.scores import RowDivergence
+from tgpo.types.teacher import Head
 
 
 class Against(NamedTuple):

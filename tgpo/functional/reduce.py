@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tgpo.types import Reduction
+from tgpo.types.problem import Reduction
 
 
 def token_weights(mask_BT: Tensor, reduction: Reduction, max_response_length: int) -> Tensor:

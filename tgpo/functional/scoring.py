@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tgpo.functional.fuse import fused_on_cuda
 from tgpo.functional.sequence import scatter
-from tgpo.types import RowDivergence, StudentScores, TeacherSignal
+from tgpo.types.scores import RowDivergence, StudentScores
+from tgpo.types.teacher import TeacherSignal
 
 
 class TokenScores(NamedTuple):

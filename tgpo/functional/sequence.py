@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tgpo.types import TokenBatch
+from tgpo.types.batch import TokenBatch
 
 
 class Joined(NamedTuple):

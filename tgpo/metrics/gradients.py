@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 
-from tgpo.distributed import rank, summed
+from tgpo.runtime.collectives import rank, sum_over_ranks
 
 TINY = 1e-30
 FOLDS = 64  # rows of `size` elements that a sketch folds at a time: 17 MB of float32 at 65,536
@@ -112,13 +112,13 @@ class SketchedGroupGradients:
                 signed = part * signs.mul_(2).sub_(1)  # exact: a sign changes no digit
                 folded = nn.functional.pad(signed, (0, -len(part) % self.size)).view(-1, self.size)
                 buckets += folded.sum(0, dtype=torch.float64)
-        return summed(buckets)
+        return sum_over_ranks(buckets)
 
 
 def square_norm(gradients: Sequence[Tensor]) -> float:
     """`sum_i |g_i|^2`, over the parts of all processes where the gradients are sharded."""
     # one call for all tensors: a step measures every group, beside passes that want Python's lock
-    return float(summed(get_total_norm([local(gradient) for gradient in gradients]).double().square().cpu()))
+    return float(sum_over_ranks(get_total_norm([local(gradient) for gradient in gradients]).double().square().cpu()))
 
 
 def add_up(total: list[Tensor | None], gradients: Mapping[int, Tensor]) -> None:

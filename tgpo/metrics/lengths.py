@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tgpo.types import Rollout
+from tgpo.types.problem import Rollout
 
 REPETITION_RATIO = 0.25  # compressed to under a quarter: the response says the same thing over and over
 REPETITION_MIN_BYTES = 64  # zlib's own overhead hides repetition in shorter texts

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tgpo.runs.jsonl import read_records
 
 OVER_STEPS = "min,max,last"  # what W&B's table of runs has of each curve
 
@@ -29,7 +30,7 @@ class WandbSink:
         self.run = start(directory, home, run_id(directory), name=name, job_type="train", tags=tags, config=config)
         self.run.define_metric("step", hidden=True)
         self.run.define_metric("*", step_metric="step")
-        self._accuracies = accuracies(written_before(directory))
+        self._accuracies = accuracies(read_records(directory / "metrics.jsonl"))
         self._defined: set[str] = set()
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -48,13 +49,6 @@ class WandbSink:
             base, best, final = self._accuracies[0], max(self._accuracies), self._accuracies[-1]
             self.run.summary.update({"accuracy/base": base, "accuracy/best": best, "accuracy/final": final})
         self.run.finish(exit_code=int(failed))
-
-
-def written_before(directory: Path) -> list[dict[str, Any]]:
-    """The records of the steps that a resumed run keeps."""
-    path = directory / "metrics.jsonl"
-    lines = path.read_bytes().splitlines() if path.is_file() else []  # bytes: split at line ends alone
-    return [json.loads(line) for line in lines]
 
 
 def is_accuracy(name: str) -> bool:

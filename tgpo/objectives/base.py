@@ -15,7 +15,9 @@ from pydantic_core import ArgsKwargs
 from torch import Tensor
 
 from tgpo.functional.policy_gradient import clipped_surrogate
-from tgpo.types import STRICT, Credit, Mix, Need, Reduction, RowDivergence, ScoredBatch, StudentScores, TokenLoss
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT, GroupComposition, Need, Reduction
+from tgpo.types.scores import Credit, RowDivergence, StudentScores, TokenLoss
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 LinearWeight = tuple[Weight, Weight, Weight]  # [w_1, d, w_min] of functional.schedule.linear_decay
@@ -54,7 +56,7 @@ class Objective(Protocol):
         """Whether it compares the rollouts of a prompt with one another (then groups of one teach it nothing)."""
         ...
 
-    def mix(self, group: int, size: int) -> Mix:
+    def mix(self, group: int, size: int) -> GroupComposition:
         """What the `size` responses of the rollout batch's group number `group` are made of."""
         ...
 
@@ -73,7 +75,7 @@ class Objective(Protocol):
     def load_state_dict(self, state: Mapping[str, float]) -> None: ...
 
 
-class Plain:
+class ObjectiveDefaults:
     """What an objective is unless it says otherwise: rollouts alone, no top-k, no groups, no controller."""
 
     teacher_topk = 0
@@ -84,8 +86,8 @@ class Plain:
     def divergence(self) -> RowDivergence | None:
         return None
 
-    def mix(self, group: int, size: int) -> Mix:
-        return Mix(student=size, demonstrations=0)
+    def mix(self, group: int, size: int) -> GroupComposition:
+        return GroupComposition(student=size, demonstrations=0)
 
     def observe(self, batch: ScoredBatch) -> None:
         pass
@@ -98,12 +100,12 @@ class Plain:
             raise ValueError(f"{type(self).__name__} has no controller to put {sorted(state)} back into")
 
 
-def weighed(value_BT: Tensor, batch: ScoredBatch) -> Tensor:
+def apply_importance_weights(value_BT: Tensor, batch: ScoredBatch) -> Tensor:
     """An advantage, or a loss estimated from the sampled token, times what that token weighs (`importance_cap`)."""
     return value_BT if batch.importance_BT is None else value_BT * batch.importance_BT
 
 
-def fill(given: ArgsKwargs, defaults: Mapping[str, Any]) -> ArgsKwargs:
+def fill_defaults(given: ArgsKwargs, defaults: Mapping[str, Any]) -> ArgsKwargs:
     """For a `before` validator: options left out or null take `defaults`, which depend on another option."""
     options = dict(given.kwargs or {})
     options |= {name: value for name, value in defaults.items() if options.get(name) is None}
@@ -111,7 +113,7 @@ def fill(given: ArgsKwargs, defaults: Mapping[str, Any]) -> ArgsKwargs:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class PolicyGradient(Plain):
+class PolicyGradient(ObjectiveDefaults):
     r"""`PPO(A)_t = -min(r_t A_t, clip(r_t, 1-clip_low, 1+clip_high) A_t)`, `r_t = pi_theta(a_t|s_t) / pi_old(a_t|s_t)`.
 
     What `A_t` is, is each objective's own affair, decided in its `credit`. Source: PPO, arXiv 1707.06347, equation 7.
@@ -129,7 +131,7 @@ class PolicyGradient(Plain):
     def surrogate(self, student: StudentScores, batch: ScoredBatch, credit: Credit, term: str) -> TokenLoss:
         """The clipped surrogate of `credit.advantage_BT`, logged as the loss's `term`."""
         assert batch.old_logprobs_BT is not None and credit.advantage_BT is not None
-        advantage_BT = weighed(credit.advantage_BT, batch)
+        advantage_BT = apply_importance_weights(credit.advantage_BT, batch)
         surrogate = clipped_surrogate(
             student.logprobs_BT, batch.old_logprobs_BT, advantage_BT, self.clip_low, self.clip_high
         )

@@ -9,7 +9,9 @@ from pydantic.dataclasses import dataclass
 from tgpo.functional.schedule import linear_decay
 from tgpo.objectives.base import LinearWeight
 from tgpo.objectives.grpo import GRPO
-from tgpo.types import STRICT, Credit, ScoredBatch
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT
+from tgpo.types.scores import Credit
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

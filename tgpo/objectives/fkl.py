@@ -8,12 +8,14 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from tgpo.functional.divergence import forward_kl, topk_forward_kl
-from tgpo.objectives.base import Plain
-from tgpo.types import STRICT, Credit, Need, Reduction, RowDivergence, ScoredBatch, StudentScores, TokenLoss
+from tgpo.objectives.base import ObjectiveDefaults
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT, Need, Reduction
+from tgpo.types.scores import Credit, RowDivergence, StudentScores, TokenLoss
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class FKL(Plain):
+class FKL(ObjectiveDefaults):
     r"""`loss_t = sum_v pi_T(v|s_t) (log pi_T(v|s_t) - log pi_theta(v|s_t))` at every token of the student's rollout.
 
     Nats a token. Exact over the whole vocabulary (`topk` null), or over the teacher's `topk` best tokens with the

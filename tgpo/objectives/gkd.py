@@ -10,12 +10,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tgpo.functional.divergence import generalized_jsd
-from tgpo.objectives.base import Plain
-from tgpo.types import STRICT, Credit, Mix, Need, Reduction, RowDivergence, ScoredBatch, StudentScores, TokenLoss
+from tgpo.objectives.base import ObjectiveDefaults
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT, GroupComposition, Need, Reduction
+from tgpo.types.scores import Credit, RowDivergence, StudentScores, TokenLoss
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class GKD(Plain):
+class GKD(ObjectiveDefaults):
     r"""`loss_t = beta KL(T || M) + (1 - beta) KL(S || M)`, `M = (1 - beta) S + beta T`; whole vocabulary, nats a token.
 
     `beta` 0 is `KL(T || S)`, 1 is `KL(S || T)`, as TRL computes it (the sum itself is 0 at both ends; the ends are the
@@ -40,12 +42,12 @@ class GKD(Plain):
         demonstrations = {Need.DEMONSTRATION} if self.on_policy_fraction < 1 else set()
         return frozenset({Need.TEACHER_FULL} | demonstrations)
 
-    def mix(self, group: int, size: int) -> Mix:
+    def mix(self, group: int, size: int) -> GroupComposition:
         def on_policy(groups: int) -> int:  # responses of the first so many groups; 0.7 x 10 must not be 6
             return math.floor(groups * size * self.on_policy_fraction + 1e-9)
 
         student = on_policy(group + 1) - on_policy(group)
-        return Mix(student, size - student)
+        return GroupComposition(student, size - student)
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         return Credit(batch.mask_BT)

@@ -9,8 +9,10 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from tgpo.functional.advantage import group_advantage
-from tgpo.objectives.base import PolicyGradient, fill
-from tgpo.types import STRICT, Credit, Need, Reduction, ScoredBatch, StudentScores, TokenLoss
+from tgpo.objectives.base import PolicyGradient, fill_defaults
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT, Need, Reduction
+from tgpo.types.scores import Credit, StudentScores, TokenLoss
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "grpo": {"normalize_std": True, "clip_high": 0.2, "reduction": Reduction.TOKEN},
@@ -45,7 +47,7 @@ class GRPO(PolicyGradient):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_variant(cls, given: ArgsKwargs) -> ArgsKwargs:
-        return fill(given, VARIANTS.get((given.kwargs or {}).get("variant", "grpo"), VARIANTS["grpo"]))
+        return fill_defaults(given, VARIANTS.get((given.kwargs or {}).get("variant", "grpo"), VARIANTS["grpo"]))
 
     @property
     def needs(self) -> frozenset[Need]:

@@ -13,9 +13,11 @@ from torch import Tensor
 from tgpo.functional.advantage import group_mean
 from tgpo.functional.divergence import k2
 from tgpo.functional.schedule import linear_decay
-from tgpo.objectives.base import LinearWeight, Weight, weighed
+from tgpo.objectives.base import LinearWeight, Weight, apply_importance_weights
 from tgpo.objectives.grpo import GRPO
-from tgpo.types import STRICT, Credit, Need, ScoredBatch, StudentScores, TokenLoss
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT, Need
+from tgpo.types.scores import Credit, StudentScores, TokenLoss
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -70,7 +72,7 @@ class KDRL(GRPO):
         if credit.teacher_weight_BT is None:  # the teacher is in the advantage
             return policy
         assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
-        k2_BT = weighed(k2(student.logprobs_BT, batch.teacher.sampled_logprobs_BT), batch)
+        k2_BT = apply_importance_weights(k2(student.logprobs_BT, batch.teacher.sampled_logprobs_BT), batch)
         return TokenLoss(
             policy.loss_BT + credit.teacher_weight_BT * k2_BT,
             {**policy.terms, "teacher": k2_BT.detach()},

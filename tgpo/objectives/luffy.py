@@ -10,12 +10,14 @@ from pydantic.dataclasses import dataclass
 
 from tgpo.functional.advantage import group_advantage
 from tgpo.functional.policy_gradient import shaped_probability
-from tgpo.objectives.base import Plain, weighed
-from tgpo.types import STRICT, Credit, Mix, Need, Reduction, ScoredBatch, StudentScores, TokenLoss
+from tgpo.objectives.base import ObjectiveDefaults, apply_importance_weights
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT, GroupComposition, Need, Reduction
+from tgpo.types.scores import Credit, StudentScores, TokenLoss
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class LUFFY(Plain):
+class LUFFY(ObjectiveDefaults):
     r"""Rollouts: `loss_t = -A r_t`; demonstrations y: `loss_t = -A f(pi_theta(y_t|s_t))`, `f(p) = p / (p + gamma)`.
 
     `r_t = pi_theta(a_t|s_t) / pi_old(a_t|s_t)`, not clipped. `A = R - mean_group R` over the rollouts AND the
@@ -39,8 +41,8 @@ class LUFFY(Plain):
     def needs(self) -> frozenset[Need]:
         return frozenset({Need.REWARD, Need.OLD_LOGPROBS, Need.DEMONSTRATION})
 
-    def mix(self, group: int, size: int) -> Mix:
-        return Mix(max(size - self.demonstrations, 0), min(size, self.demonstrations))
+    def mix(self, group: int, size: int) -> GroupComposition:
+        return GroupComposition(max(size - self.demonstrations, 0), min(size, self.demonstrations))
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         assert batch.reward_B is not None
@@ -53,7 +55,9 @@ class LUFFY(Plain):
         ratio_BT = torch.exp(student.logprobs_BT - batch.old_logprobs_BT)
         shaped_BT = shaped_probability(student.logprobs_BT, self.gamma)
         demonstrated_B1 = batch.off_policy_B[:, None]
-        loss_BT = -weighed(credit.advantage_BT, batch) * torch.where(demonstrated_B1, shaped_BT, ratio_BT)
+        loss_BT = -apply_importance_weights(credit.advantage_BT, batch) * torch.where(
+            demonstrated_B1, shaped_BT, ratio_BT
+        )
         return TokenLoss(
             loss_BT,
             terms={

@@ -10,8 +10,10 @@ from pydantic_core import ArgsKwargs
 from torch import Tensor
 
 from tgpo.functional import divergence
-from tgpo.objectives.base import PolicyGradient, fill, weighed
-from tgpo.types import STRICT, Credit, Need, ScoredBatch, StudentScores, TokenLoss
+from tgpo.objectives.base import PolicyGradient, apply_importance_weights, fill_defaults
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT, Need
+from tgpo.types.scores import Credit, StudentScores, TokenLoss
 
 IN_THE_ADVANTAGE = frozenset({"k1_advantage", "centered"})
 FROM_SAMPLED_TOKEN = {
@@ -51,7 +53,7 @@ class RKL(PolicyGradient):
     @model_validator(mode="before")
     @classmethod
     def _topk_of_the_estimator(cls, given: ArgsKwargs) -> ArgsKwargs:
-        return fill(given, {"topk": TOPK.get((given.kwargs or {}).get("estimator", ""), 0)})
+        return fill_defaults(given, {"topk": TOPK.get((given.kwargs or {}).get("estimator", ""), 0)})
 
     @model_validator(mode="after")
     def _topk_fits_its_estimator(self) -> RKL:
@@ -101,7 +103,7 @@ class RKL(PolicyGradient):
         else:
             assert batch.teacher.sampled_logprobs_BT is not None
             estimate = FROM_SAMPLED_TOKEN[self.estimator]
-            loss_BT = weighed(estimate(student.logprobs_BT, batch.teacher.sampled_logprobs_BT), batch)
+            loss_BT = apply_importance_weights(estimate(student.logprobs_BT, batch.teacher.sampled_logprobs_BT), batch)
         return TokenLoss(loss_BT, terms={"teacher": loss_BT.detach()})
 
     def _mean_of_the_state(self, batch: ScoredBatch) -> Tensor:

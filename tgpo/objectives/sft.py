@@ -7,12 +7,14 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tgpo.objectives.base import Plain
-from tgpo.types import STRICT, Credit, Mix, Need, Reduction, ScoredBatch, StudentScores, TokenLoss
+from tgpo.objectives.base import ObjectiveDefaults
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT, GroupComposition, Need, Reduction
+from tgpo.types.scores import Credit, StudentScores, TokenLoss
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class SFT(Plain):
+class SFT(ObjectiveDefaults):
     r"""`loss_t = -log pi_theta(y_t | s_t)` on demonstrations y (nats a token), `demonstrations` of them a prompt.
 
     Nothing is sampled from the student. Over demonstrations drawn from the teacher the expected loss is
@@ -30,8 +32,8 @@ class SFT(Plain):
     def needs(self) -> frozenset[Need]:
         return frozenset({Need.DEMONSTRATION})
 
-    def mix(self, group: int, size: int) -> Mix:
-        return Mix(student=0, demonstrations=self.demonstrations)
+    def mix(self, group: int, size: int) -> GroupComposition:
+        return GroupComposition(student=0, demonstrations=self.demonstrations)
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         return Credit(batch.mask_BT * batch.off_policy_B[:, None])

@@ -16,7 +16,9 @@ from tgpo.functional.divergence import topk_forward_kl
 from tgpo.functional.schedule import dual_ascent, linear_decay
 from tgpo.objectives.base import LinearWeight, Weight
 from tgpo.objectives.grpo import GRPO, VARIANTS
-from tgpo.types import STRICT, Credit, Need, ScoredBatch, StudentScores, TokenLoss
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT, Need
+from tgpo.types.scores import Credit, StudentScores, TokenLoss
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -9,7 +9,9 @@ from pydantic.dataclasses import dataclass
 from tgpo.functional.schedule import linear_decay
 from tgpo.objectives.base import LinearWeight
 from tgpo.objectives.grpo import GRPO
-from tgpo.types import STRICT, Credit, Need, ScoredBatch, StudentScores, TokenLoss
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT, Need
+from tgpo.types.scores import Credit, StudentScores, TokenLoss
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

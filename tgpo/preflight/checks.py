@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
-from tgpo.config import Request
+from tgpo.config.request import Request
 from tgpo.errors import ProblemsError, RequestError
 from tgpo.preflight import files, lengths, machine, objective, tokens
-from tgpo.preflight.look import Look, Note
+from tgpo.preflight.look import Inspection, Note
 
 State = Literal["problem", "note", "in order", "not looked at"]
 
@@ -24,7 +24,7 @@ class Check(NamedTuple):
     """`look` returns what it found, None where there is nothing to look at, or raises RequestError with the mend."""
 
     name: str
-    look: Callable[[Look], str | None]
+    look: Callable[[Inspection], str | None]
     after: tuple[str, ...] = ()
     of_models: bool = True  # also for a program that only loads the models
     asked: bool = False  # only where the table was asked for: it can find no problem
@@ -66,27 +66,27 @@ CHECKS = (
 
 def preflight(request: Request) -> None:
     """Before a run: quiet where everything is in order; raises RequestError with every problem there is."""
-    refuse(run(Look(request), [check for check in CHECKS if not check.asked]))
+    refuse(run(Inspection(request), [check for check in CHECKS if not check.asked]))
 
 
 def check_models(request: Request) -> None:
     """The same, for a program that loads the models and does not train."""
-    refuse(run(Look(request), [check for check in CHECKS if check.of_models]))
+    refuse(run(Inspection(request), [check for check in CHECKS if check.of_models]))
 
 
-def check_student(request: Request) -> Look:
+def check_student(request: Request) -> Inspection:
     """The same, for a program that loads the student alone; what was read on the way is given back."""
     look, names = (
-        Look(request),
+        Inspection(request),
         ("device", STUDENT, WEIGHTS[0], CONFIGS[0], SHAPES[0], TOKENIZER, "chat template"),
     )
     refuse(run(look, [check for check in CHECKS if check.name in names]))
     return look
 
 
-def examine(request: Request) -> list[Row]:
+def inspect_all(request: Request) -> list[Row]:
     """What every check found, problems first."""
-    rows = run(Look(request), CHECKS)
+    rows = run(Inspection(request), CHECKS)
     unseen = [row.name for row in rows if row.state == "not looked at"]
     rows = [row for row in rows if row.state != "not looked at"]
     if unseen:
@@ -101,7 +101,7 @@ def refuse(rows: Sequence[Row]) -> None:
         raise RequestError(problems[0]) if len(problems) == 1 else ProblemsError(problems)
 
 
-def run(look: Look, checks: Sequence[Check]) -> list[Row]:
+def run(look: Inspection, checks: Sequence[Check]) -> list[Row]:
     """A check is left out where one that it builds on found a problem: its own would be an echo."""
     rows: list[Row] = []
     failed: dict[str, str] = {}

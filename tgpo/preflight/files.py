@@ -8,10 +8,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from tgpo.config import first_line
-from tgpo.errors import RequestError, did_you_mean
-from tgpo.models import TINY_PREFIX, cached_snapshot, resolve
-from tgpo.preflight.look import Look, Role
+from tgpo.errors import RequestError, did_you_mean, first_line
+from tgpo.models.loading import TINY_PREFIX, cached_snapshot, resolve
+from tgpo.preflight.look import Inspection, Role
 from tgpo.preflight.memory import on_meta
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -21,7 +20,7 @@ HUB_NAME = r"[\w.-]+(/[\w.-]+)?"
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
-def check_files(look: Look, role: Role) -> str | None:
+def check_files(look: Inspection, role: Role) -> str | None:
     """The model is on this machine, with a tokenizer, and brings no code. Nothing is ever downloaded by a run."""
     options = look.model(role)
     if options.path is None or (role == "teacher" and look.options.teacher.backend == "server"):
@@ -41,7 +40,7 @@ def check_files(look: Look, role: Role) -> str | None:
     return f"{options.path}, no code of its own"
 
 
-def check_weights(look: Look, role: Role) -> str | None:
+def check_weights(look: Inspection, role: Role) -> str | None:
     """Safetensors, none missing or cut short."""
     if role not in look.folders:
         return None
@@ -124,7 +123,7 @@ def read_shapes(key: str, shards: list[Path]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def check_config(look: Look, role: Role) -> str | None:
+def check_config(look: Inspection, role: Role) -> str | None:
     """transformers knows the architecture, it is a causal language model, and what is replaced in it exists."""
     options = look.model(role)
     if role not in look.folders:
@@ -146,7 +145,7 @@ def check_config(look: Look, role: Role) -> str | None:
     return f"{config.model_type}, {getattr(config, 'max_position_embeddings', 'any number of')} positions{replaced}"
 
 
-def check_fit(look: Look, role: Role) -> str | None:
+def check_fit(look: Inspection, role: Role) -> str | None:
     """The model that its configuration describes, without weights, has the shapes of those in its files.
 
     Weights that a model puts together from several of its files' are not compared; loading them tells what is missing.

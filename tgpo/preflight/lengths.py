@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from tgpo.config import first_line
-from tgpo.errors import RequestError
-from tgpo.preflight.look import Look, longest_scored, longest_sequence, most_topk, problems_met, written
+from tgpo.config.sizes import longest_scored, longest_sequence, max_teacher_topk, sequence_budgets, training_problems
+from tgpo.errors import RequestError, first_line
+from tgpo.preflight.look import Inspection
 
 SHOWN = 60  # characters of a problem
 
 
-def check_problems(look: Look) -> str:
+def check_problems(look: Inspection) -> str:
     """The first training problem, and the longest prompt of those that the run will meet."""
-    from tgpo.evaluation.suite import asked
+    from tgpo.config.eval_sets import all_eval_problems
 
     task = look.request.task
-    met, held_out = problems_met(look.request), asked(look.request)
+    met, held_out = training_problems(look.request), all_eval_problems(look.request)
     if not met or not held_out:
         raise RequestError(f"task={task.name}: no {'training' if not met else 'held-out'} problems")
     try:
-        longest = max(each.prompt for each in written(look.request, look.tokenizer))
+        longest = max(each.prompt for each in sequence_budgets(look.request, look.tokenizer))
     except (TypeError, ValueError, KeyError) as error:
         raise RequestError(f"task={task.name}: its prompts cannot be encoded ({first_line(error)})") from error
     first = " ".join(met[0].prompt.split())
@@ -29,7 +29,7 @@ def check_problems(look: Look) -> str:
     )
 
 
-def check_widths(look: Look) -> str:
+def check_widths(look: Inspection) -> str:
     """The heads have a column for every token; padding columns beyond them are taken out of every softmax."""
     options, tokens = look.options, len(look.tokenizer)
     if options.metrics.topk > tokens:
@@ -44,10 +44,13 @@ def check_widths(look: Look) -> str:
     return f"{tokens:,} tokens; columns: {found}"
 
 
-def check_lengths(look: Look) -> str:
+def check_lengths(look: Inspection) -> str:
     """Prompt and response fit the models, measured on the problems held out and on all that the run will meet."""
     options = look.options
-    all_written, longest = written(look.request, look.tokenizer), longest_sequence(look.request, look.tokenizer)
+    all_written, longest = (
+        sequence_budgets(look.request, look.tokenizer),
+        longest_sequence(look.request, look.tokenizer),
+    )
     if options.vllm.max_model_len is not None and options.vllm.max_model_len <= longest:
         raise RequestError(
             f"vllm.max_model_len={options.vllm.max_model_len}: the run needs {longest + 1}; or leave it null"
@@ -67,7 +70,7 @@ def check_lengths(look: Look) -> str:
     return f"{most.prompt} of prompt and {most.cap} of response"
 
 
-def check_server(look: Look) -> str | None:
+def check_server(look: Inspection) -> str | None:
     """Each of the teacher's servers is up and answers as the run will ask."""
     teacher = look.options.teacher
     if teacher.path is None or teacher.backend != "server":
@@ -76,7 +79,7 @@ def check_server(look: Look) -> str | None:
     from tgpo.teachers.server import check_servers
 
     tokens = len(look.tokenizer)
-    topk, longest = most_topk(look.request, tokens), longest_scored(look.request, look.tokenizer)
+    topk, longest = max_teacher_topk(look.request, tokens), longest_scored(look.request, look.tokenizer)
     shared = tokens if teacher.extra_tokens == "drop" else None
     check_servers(teacher.path, look.options.server, look.tokenizer, longest, topk, shared)
     return f"{len(look.options.server.urls)} answer as {teacher.path}"

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
-from tgpo.config import Request
-from tgpo.models import load_config, load_tokenizer
+from tgpo.config.request import Request
+from tgpo.models.loading import load_config, load_tokenizer
 from tgpo.options import StudentOptions, TeacherOptions
-from tgpo.types import Problem
-
-LOOKED_AHEAD = 4  # steps whose training problems are looked at
-MOST_CHARACTERS = 256  # problems with the most of them, whose tokens are counted: a run may meet many thousands
 
 Role = Literal["student", "teacher"]
 
@@ -24,7 +17,7 @@ class Note(str):
     """What a check found where nothing is wrong, and a person should still know it."""
 
 
-class Look:
+class Inspection:
     """A request and what its models' folders say. A check may read what the checks before it found in order."""
 
     def __init__(self, request: Request) -> None:
@@ -63,77 +56,3 @@ class Look:
 def id_strings(tokenizer: Any) -> list[str | None]:
     by_id = {index: token for token, index in tokenizer.get_vocab().items()}
     return [by_id.get(index) for index in range(max(by_id) + 1)]
-
-
-def objective_name(request: Request) -> str:
-    return request.options.choices.get("objective") or request.resolved["objective"]["_target_"].rsplit(".", 1)[-1]
-
-
-def most_topk(request: Request, vocabulary: int) -> int:
-    """The most of its best tokens that the teacher is asked to name."""
-    return min(max(request.objective.teacher_topk, request.options.metrics.topk), vocabulary)
-
-
-def problems_met(request: Request, steps: int = LOOKED_AHEAD) -> list[Problem]:
-    """The training problems of the first steps, or of the whole run where that is shorter."""
-    options = request.options
-    looked = range(1, min(options.train.steps, steps) + 1)
-    return [p for k in looked for p in request.task.train_problems(options.seed, k, options.rollout.prompts_per_batch)]
-
-
-def most_shown(request: Request) -> int:
-    """The most demonstrations that the objective wants of one problem."""
-    rollout = request.options.rollout
-    return max(request.objective.mix(g, rollout.group_size).demonstrations for g in range(rollout.prompts_per_batch))
-
-
-@dataclass(frozen=True)
-class Written:
-    """What the student writes, rollouts or one exam: tokens of the longest prompt, whose it is, and of a response."""
-
-    prompt: int
-    problem: str
-    cap: int
-    capped_by: str  # the option that says so
-
-    @property
-    def longest(self) -> int:
-        return self.prompt + self.cap
-
-
-_written: WeakKeyDictionary[Request, list[Written]] = WeakKeyDictionary()
-
-
-def written(request: Request, tokenizer: Any) -> list[Written]:
-    """Rollouts first, which alone the teacher reads; measured once for each request."""
-    from tgpo.evaluation.suite import exams
-
-    if request not in _written:
-        options = request.options
-        trained, cap = problems_met(request, options.train.steps), options.rollout.max_response_length
-        _written[request] = [
-            Written(*longest_prompt(trained, tokenizer), cap, "rollout.max_response_length"),
-            *(
-                Written(*longest_prompt(exam.eval_problems(), tokenizer), exam.max_response_length, exam.capped_by)
-                for exam in exams(request)
-            ),
-        ]
-    return _written[request]
-
-
-def longest_prompt(problems: Sequence[Problem], tokenizer: Any) -> tuple[int, str]:
-    """Its tokens, and whose it is."""
-    from tgpo.rollout.base import encode_prompts
-
-    wordy = sorted(problems, key=lambda p: len(p.system or "") + len(p.prompt))[-MOST_CHARACTERS:]
-    return max((len(ids), p.id) for ids, p in zip(encode_prompts(tokenizer, wordy), wordy, strict=True))
-
-
-def longest_sequence(request: Request, tokenizer: Any) -> int:
-    """Tokens of the longest prompt and response that the student writes."""
-    return max(each.longest for each in written(request, tokenizer))
-
-
-def longest_scored(request: Request, tokenizer: Any) -> int:
-    """Tokens of the longest prompt and response that the teacher reads."""
-    return written(request, tokenizer)[0].longest

@@ -9,18 +9,19 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tgpo.config.sizes import sequence_budgets
 from tgpo.errors import RequestError
-from tgpo.preflight.look import Look, Note, written
+from tgpo.preflight.look import Inspection, Note
 from tgpo.preflight.memory import Plan, Shape, arithmetic, checkpoint_bytes, passing, permanent, shape_of
-from tgpo.rundir import complete
-from tgpo.torchrun import processes, processes_here
+from tgpo.runs.directory import complete
+from tgpo.runtime.torchrun import process_count, process_count_here
 
 GIB = 2**30
 WANDB_HOST = "https://api.wandb.ai"
 WANDB_PATIENCE = 3.0  # seconds
 
 
-def check_device(look: Look) -> str:
+def check_device(look: Inspection) -> str:
     import torch
 
     device = look.options.train.device
@@ -38,7 +39,7 @@ def check_device(look: Look) -> str:
     return torch.cuda.get_device_name(wanted.index or 0) if on_cuda else "CPU"
 
 
-def device_memory(look: Look) -> tuple[int, bool] | None:
+def device_memory(look: Inspection) -> tuple[int, bool] | None:
     """Bytes of the device, or of the machine a process's share, and whether it is a GPU; None where it is elsewhere."""
     import torch
 
@@ -47,21 +48,21 @@ def device_memory(look: Look) -> tuple[int, bool] | None:
         if not torch.cuda.is_available():
             return None
         return torch.cuda.get_device_properties(torch.device(name if ":" in name else "cuda")).total_memory, True
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // processes_here(), False
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // process_count_here(), False
 
 
-def shapes(look: Look) -> tuple[Shape, Shape | None]:
+def shapes(look: Inspection) -> tuple[Shape, Shape | None]:
     student = shape_of(look.configs["student"], look.parameters.get("student"))
     teacher = look.configs.get("teacher")
     return student, None if teacher is None else shape_of(teacher, look.parameters.get("teacher"))
 
 
-def plan_of(look: Look) -> Plan:
+def plan_of(look: Inspection) -> Plan:
     options = look.options
     train, rollout, metrics = options.train, options.rollout, options.metrics
     device = device_memory(look)
     on_cpu = device is not None and not device[1]
-    rollouts = written(look.request, look.tokenizer)[0]
+    rollouts = sequence_budgets(look.request, look.tokenizer)[0]
     return Plan(
         rows=rollout.prompts_per_batch * rollout.group_size,
         prompt=rollouts.prompt,
@@ -72,15 +73,15 @@ def plan_of(look: Look) -> Plan:
         checkpointing=train.gradient_checkpointing,
         second_gradient=metrics.gradient_variance_every > 0 and metrics.gradient_variance_method == "exact",
         adapters=options.lora.rank,
-        processes=processes(),
+        processes=process_count(),
         rollout=rollout.backend,
         teacher="none" if options.teacher.path is None else options.teacher.backend,
         scores_old=rollout.old_logprobs == "recompute",
-        passes=train.passes(on_cpu, processes(), os.cpu_count() or 1),
+        passes=train.passes(on_cpu, process_count(), os.cpu_count() or 1),
     )
 
 
-def engines(look: Look, total: float, on_gpu: bool) -> dict[str, float]:
+def engines(look: Inspection, total: float, on_gpu: bool) -> dict[str, float]:
     """Bytes that vLLM's engines hold: the fraction they are given, or on CPU their weights and cache."""
     from tgpo.preflight.memory import BYTES
 
@@ -103,7 +104,7 @@ def engines(look: Look, total: float, on_gpu: bool) -> dict[str, float]:
     return held
 
 
-def check_memory(look: Look) -> str:
+def check_memory(look: Inspection) -> str:
     """What is held throughout must fit; what comes and goes is an estimate, and beyond the device a warning."""
     (student, teacher), plan, device = shapes(look), plan_of(look), device_memory(look)
     held, stages = permanent(student, teacher, plan), passing(student, teacher, plan)
@@ -134,14 +135,14 @@ def gib(size: float) -> str:
     return f"{size / GIB:.1f}" if size >= GIB / 10 else f"{size / GIB:.3f}"
 
 
-def check_arithmetic(look: Look) -> str:
+def check_arithmetic(look: Inspection) -> str:
     (student, teacher), plan = shapes(look), plan_of(look)
     work = arithmetic(student, teacher, plan)
     listed = ", ".join(f"{name} {flop / 1e12:,.3g}" for name, flop in work.items())
     return f"at most {sum(work.values()) / 1e12:,.4g} TFLOP: {listed}"
 
 
-def check_disk(look: Look) -> str:
+def check_disk(look: Inspection) -> str:
     """Room for every checkpoint that is kept, and for the one written before the oldest goes, but for those it has."""
     folder = Path(look.options.output_dir).absolute()
     held = len(complete(folder / "checkpoints"))
@@ -156,12 +157,12 @@ def check_disk(look: Look) -> str:
     return found
 
 
-def checkpoints_written(look: Look) -> int:
+def checkpoints_written(look: Inspection) -> int:
     train = look.options.train
     return -(-train.steps // train.checkpoint_every)
 
 
-def check_wandb(look: Look) -> str | None:
+def check_wandb(look: Inspection) -> str | None:
     """Whether a run would log online. Never a problem: offline loses nothing (later: wandb sync)."""
     if look.options.logger.backend != "wandb":
         return None

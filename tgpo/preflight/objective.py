@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tgpo.errors import RequestError
-from tgpo.preflight.look import Look, most_shown, objective_name, problems_met
+from tgpo.config.sizes import max_demonstrations, objective_name, training_problems
+from tgpo.errors import RequestError, program
+from tgpo.preflight.look import Inspection
 from tgpo.preflight.tokens import student_ends
-from tgpo.torchrun import several
-from tgpo.types import TEACHER_NEEDS, Need
+from tgpo.runtime.torchrun import process_count
+from tgpo.types.problem import TEACHER_NEEDS, Need
 
 LEAST_SHOWN = 0.5  # of the problems, that given demonstrations must know
 
 
-def check_objective(look: Look) -> str:
+def check_objective(look: Inspection) -> str:
     request, options, objective = look.request, look.options, look.request.objective
     if objective.needs & TEACHER_NEEDS and options.teacher.path is None:
         raise RequestError(
@@ -34,9 +35,9 @@ def check_objective(look: Look) -> str:
     return f"{objective_name(request)}: {options.student.name} and {options.teacher.name}; needs {needs}"
 
 
-def check_backends(look: Look) -> str:
+def check_backends(look: Inspection) -> str:
     """What runs the rollouts and the teacher is installed, and the teacher's can answer what the objective asks."""
-    from tgpo.vllm import check_installed
+    from tgpo.models.vllm import check_installed
 
     request, options = look.request, look.options
     asked_by = [
@@ -46,7 +47,7 @@ def check_backends(look: Look) -> str:
     ]
     if asked_by:
         check_installed(asked_by[0])
-    if asked_by and several() and options.vllm.tensor_parallel_size > 1:
+    if asked_by and process_count() > 1 and options.vllm.tensor_parallel_size > 1:
         raise RequestError(
             f"vllm.tensor_parallel_size={options.vllm.tensor_parallel_size}: under torchrun each process has one GPU "
             "and an engine of its own; use 1, or teacher.backend=server"
@@ -65,11 +66,11 @@ def check_backends(look: Look) -> str:
     return found
 
 
-def teacher_engine(look: Look) -> str:
+def teacher_engine(look: Inspection) -> str:
     return "none" if look.options.teacher.path is None else look.options.teacher.backend
 
 
-def check_demonstrations(look: Look) -> str | None:
+def check_demonstrations(look: Inspection) -> str | None:
     """Where a run is to have them written: there is a teacher in this process to do it."""
     options, name = look.options, objective_name(look.request)
     if Need.DEMONSTRATION not in look.request.objective.needs:
@@ -86,7 +87,7 @@ def check_demonstrations(look: Look) -> str | None:
             f"objective={name} learns from demonstrations, which a teacher behind a server does not write; give "
             "demonstrations.path"
         )
-    if (wanted := most_shown(look.request)) > 1 and options.demonstrations.temperature == 0:
+    if (wanted := max_demonstrations(look.request)) > 1 and options.demonstrations.temperature == 0:
         raise RequestError(
             f"demonstrations.temperature=0: objective={name} asks for {wanted} of a problem, which would all be the "
             "same; give a temperature"
@@ -94,7 +95,7 @@ def check_demonstrations(look: Look) -> str | None:
     return "written by the teacher before the first step"
 
 
-def check_written_demonstrations(look: Look) -> str | None:
+def check_written_demonstrations(look: Inspection) -> str | None:
     """The teacher writes in its own tokens, which the student must have and end with."""
     options, teacher = look.options, look.options.teacher
     needed = Need.DEMONSTRATION in look.request.objective.needs and options.demonstrations.path is None
@@ -110,7 +111,7 @@ def check_written_demonstrations(look: Look) -> str | None:
     return "in the student's tokens"
 
 
-def check_given_demonstrations(look: Look) -> str | None:
+def check_given_demonstrations(look: Inspection) -> str | None:
     """Those at `demonstrations.path` are for these problems, in this vocabulary, and fit the cap."""
     options = look.options
     if Need.DEMONSTRATION not in look.request.objective.needs or options.demonstrations.path is None:
@@ -134,11 +135,11 @@ def check_given_demonstrations(look: Look) -> str | None:
         raise RequestError(
             f"{where}: some end with token {strange[0]}, which does not end a response of the student's; make them anew"
         )
-    met = problems_met(look.request)
+    met = training_problems(look.request)
     known = sum(bool(shown.of(problem)) for problem in met)
     if known < LEAST_SHOWN * len(met):
         raise RequestError(
             f"{where}: {known} of the first {len(met)} problems have one; they are of another task or seed, or half "
-            f"written: python -m tgpo.tasks.demonstrations seed={options.seed} demonstrations.path=..."
+            f"written: {program('demonstrations')} seed={options.seed} demonstrations.path=..."
         )
     return f"{known} of the first {len(met)} problems have one, the longest of {longest} tokens"

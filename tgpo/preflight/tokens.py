@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from itertools import zip_longest
 
-from tgpo.config import first_line
-from tgpo.errors import RequestError, did_you_mean
-from tgpo.preflight.look import Look, Note, id_strings
+from tgpo.errors import RequestError, did_you_mean, first_line
+from tgpo.preflight.look import Inspection, Note, id_strings
 
 PROBE = "What is 2+3?"
 MOST_SHOWN = 4  # strings of a list
 
 
-def check_student_tokenizer(look: Look) -> str:
+def check_student_tokenizer(look: Inspection) -> str:
     student = look.options.student
     try:
         tokenizer = look.tokenizer
@@ -39,7 +38,7 @@ def check_student_tokenizer(look: Look) -> str:
     return f"{len(tokenizer):,} tokens; {shown}"
 
 
-def check_template(look: Look) -> str:
+def check_template(look: Inspection) -> str:
     """It renders, and the problem is in what it renders."""
     student, tokenizer = look.options.student, look.tokenizer
     named = "its own" if student.chat_template is None else student.chat_template
@@ -53,7 +52,7 @@ def check_template(look: Look) -> str:
     return f"{named}: {prompt!r}"
 
 
-def check_tokenizers(look: Look) -> str | None:
+def check_tokenizers(look: Inspection) -> str | None:
     """Student and teacher read the same ids as the same strings."""
     teacher = look.options.teacher
     if teacher.local_path is None:
@@ -84,7 +83,7 @@ def check_tokenizers(look: Look) -> str | None:
     )
 
 
-def check_ends(look: Look) -> str | None:
+def check_ends(look: Inspection) -> str | None:
     """The token that the teacher ends with ends the student's response too."""
     teacher = look.options.teacher
     ends, tokenizer = student_ends(look), look.tokenizer
@@ -106,7 +105,7 @@ def check_ends(look: Look) -> str | None:
     )
 
 
-def student_ends(look: Look) -> list[int]:
+def student_ends(look: Inspection) -> list[int]:
     """As `tgpo.models.eos_ids` will find them, without the model."""
     path, tokenizer = look.folders["student"] / "generation_config.json", look.tokenizer
     found = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None

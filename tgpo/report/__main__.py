@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tgpo.errors import Parser, RequestError, told
+from tgpo.errors import Parser, RequestError, exit_on_error
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--baseline", help="objective or arm that the others are compared with (default: grpo)")
     parser.add_argument("--task", help="the task to compare on, where runs differ in it (default: that of the most)")
     arguments = parser.parse_args()
-    with told():
+    with exit_on_error():
         print(f"report  {report(arguments)}")
 
 

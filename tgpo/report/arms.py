@@ -10,14 +10,14 @@ from typing import Any
 
 from tgpo.report.collect import RunFiles
 from tgpo.report.find import Note
+from tgpo.runs.keys import NOT_PART_OF_THE_EXPERIMENT, option_of
 
 OBJECTIVE = "objective"
 # groups whose choice names a setting, in the order they are named
 SETTING = ("student", "teacher", "task")
 GROUPS = (OBJECTIVE, *SETTING, "tuning", "demonstrations", "rollout", "train", "eval")
-# never what a comparison is about, even when overridden: names, places, who watches, how jobs are started
-NEVER = ("seed", "name", "resume", "resume_with_changes", "output_dir", "experiment", "logger", "launcher", "hydra",
-         "choices", "overrides", "rerun")  # fmt: skip
+# never what a comparison is about, even when overridden
+NEVER = (*NOT_PART_OF_THE_EXPERIMENT, "seed", "name", "experiment", "hydra")
 PLACES = ("student.path", "teacher.path", "demonstrations.path")
 # how a run is computed and measured: an arm only where an override says so
 HOW = ("metrics", "server", "vllm", "tuning", "train.threads", "train.device", "train.checkpoint_every",
@@ -117,7 +117,7 @@ def split(items: Sequence[Any], by: Callable[[Any], Any]) -> list[list[Any]]:
 
 
 def override_keys(runs: Iterable[RunFiles]) -> set[str]:
-    return {word.split("=")[0].lstrip("+~") for run in runs for word in override_words(run)}
+    return {option_of(word) for run in runs for word in override_words(run)}
 
 
 def override_words(run: RunFiles) -> list[str]:

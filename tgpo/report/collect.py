@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from tgpo.errors import RequestError
-from tgpo.rundir import read_json, read_yaml
+from tgpo.runs.files import read_json, read_yaml
+from tgpo.runs.jsonl import read_lines, read_records
 
 WORDS = {"kind", "gradient/variance_method"}  # of a record, all that is not a number
 HEADLINE = (
@@ -55,7 +55,7 @@ class RunFiles:
     @cached_property
     def rollouts(self) -> list[dict[str, Any]]:
         """Read when asked for: a sweep does not show them, and they are long."""
-        return read_lines(self.path / "rollouts.jsonl")[0]
+        return read_records(self.path / "rollouts.jsonl")
 
     def accuracy(self, task: str | None = None) -> pd.DataFrame:
         """`step`, `accuracy` on a task (the run's own by default); empty before the first evaluation."""
@@ -69,7 +69,7 @@ class RunFiles:
 def read_run(path: Path) -> RunFiles:
     if not (path / "config.yaml").is_file():
         raise RequestError(f"{path}: not a run directory (no config.yaml)")
-    records, cut = read_lines(path / "metrics.jsonl")
+    records, _, cut = read_lines(path / "metrics.jsonl")
     check_records(path / "metrics.jsonl", records)
     return RunFiles(
         path=path,
@@ -84,30 +84,6 @@ def read_run(path: Path) -> RunFiles:
 
 def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(records).drop(columns="kind") if records else pd.DataFrame({"step": []})
-
-
-def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The records of a JSON-lines file, and 1 where a kill cut the last line short (it is left out), else 0.
-
-    Split at line feeds alone: a response may hold other characters that Python takes for the end of a line.
-    """
-    if path.is_dir():
-        raise RequestError(f"{path}: a folder, where a file of records is expected")
-    lines = path.read_bytes().removesuffix(b"\n").split(b"\n") if path.is_file() else []
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError("not an object")
-            records.append(record)
-        except ValueError:
-            if lines == [b""]:
-                return [], 0
-            if number == len(lines):
-                return records, 1
-            raise RequestError(f"{path}: line {number} is not JSON") from None
-    return records, 0
 
 
 def check_records(path: Path, records: list[dict[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tgpo.errors import Parser, RequestError, told
+from tgpo.errors import Parser, RequestError, exit_on_error
 
 SECTIONS = {
     "Accuracy": ["eval/{task}/accuracy", "reward/mean"],
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("sweep", type=Path, help="the sweep's folder")
     parser.add_argument("--entity", help="the W&B team or user (default: the runs' own, or yours)")
     arguments = parser.parse_args()
-    with told():
+    with exit_on_error():
         if find_spec("wandb_workspaces") is None:
             raise RequestError("wandb-workspaces is not installed; pip install 'wandb-workspaces>=0.4'")
         logged = read_sweep(arguments.sweep)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tgpo.errors import RequestError
+from tgpo.errors import RequestError, program
 from tgpo.report.collect import RunFiles, read_run
-from tgpo.rundir import SWEEP_PLAN, read_json
+from tgpo.runs.directory import SWEEP_PLAN
+from tgpo.runs.files import read_json
 
 RECORDS = {"config.yaml", "status.json", "metrics.jsonl", "provenance.json"}  # a folder with one of them is a run
 
@@ -44,7 +45,7 @@ def find_runs(directories: Sequence[Path]) -> tuple[dict[str, RunFiles], list[No
     notes = [Note("empty folder", tuple(name_of(path, root) for path in sorted(empty, key=natural)))] if empty else []
     notes += unreadable
     if never := tuple(name_of(path, root) for path in planned(directories) if not path.is_dir()):
-        notes.append(Note("planned, and never began (python run.py -m rerun=failed runs them)", never))
+        notes.append(Note(f"planned, and never began ({program()} -m rerun=failed runs them)", never))
     cut = tuple(name for name, run in runs.items() if run.cut)
     if cut:
         notes.append(Note("last record cut short by a kill and left out", cut))

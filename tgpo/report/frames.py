@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from tgpo.report.arms import override_words
-from tgpo.report.sweep import Member, Sweep
-from tgpo.rundir import write_whole
+from tgpo.report.comparison import Member, Sweep
+from tgpo.runs.files import write_whole
 
 
 def records_frame(sweep: Sweep) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tgpo.rundir import write_whole
+from tgpo.runs.files import write_whole
 
 
 def fill(page: Path, name: str, text: str) -> None:

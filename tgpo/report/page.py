@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 from tgpo.report.collect import RunFiles, read_run
 from tgpo.report.figures import Panel
 from tgpo.report.run_figures import run_panels
-from tgpo.rundir import make_folder, write_whole
+from tgpo.runs.files import make_folder, write_whole
 
 SAMPLE_STEPS = 4  # of rollouts on the page: the first and the last, and some between
 
@@ -54,8 +55,13 @@ def render_page(template: str, **values: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tgpo", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    vega = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]  the stub forgets a default
-    return environment.get_template(template).render(vega=vega, **values)
+    return environment.get_template(template).render(vega=vega_bundle(), **values)
+
+
+@cache
+def vega_bundle() -> str:
+    """Vega's own JavaScript, which takes a second to put together."""
+    return vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]  the stub forgets a default
 
 
 def run_command(run: RunFiles) -> str:

@@ -12,9 +12,9 @@ import pandas as pd
 
 from tgpo.report.arms import Arm
 from tgpo.report.collect import RunFiles
+from tgpo.report.comparison import Sweep
 from tgpo.report.curves import Curves
 from tgpo.report.figures import COLOURS, Panel, nearest, x_of_steps
-from tgpo.report.sweep import Sweep
 
 DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 4))  # tell apart what shares a colour
 SHAPES = ("circle", "square", "triangle-up", "cross", "diamond")
@@ -202,7 +202,7 @@ def forest(charts: Charts, slug: str, metric: str, title: str, unit: str) -> Pan
     digits = 3 if "accuracy" in metric else 1
     names = ("arm", "difference", "difference_low", "difference_high", "pairs", "p_holm", "baseline")
     data = pd.DataFrame([{name: row[name] for name in names} for row in kept])
-    data["told"] = [told(row, digits) for row in kept]
+    data["told"] = [format_difference(row, digits) for row in kept]
     roomy = max(len(str(label)) for label in data["arm"]) <= LONG_LABEL
     plain = charts.chart(data).encode(y=alt.Y("arm:N", sort=None, axis=None))
     base = plain.encode(color=charts.colour)
@@ -226,7 +226,7 @@ def forest(charts: Charts, slug: str, metric: str, title: str, unit: str) -> Pan
     return charts.panel(slug, title, caption, layers, None, height)
 
 
-def told(row: Mapping[str, Any], digits: int) -> str:
+def format_difference(row: Mapping[str, Any], digits: int) -> str:
     mean = f"{row['difference']:+.{digits}f}"
     if pd.isna(row.get("difference_low")):
         return mean.replace("-", "−")

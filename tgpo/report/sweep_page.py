@@ -14,14 +14,14 @@ import yaml
 
 from tgpo.errors import RequestError
 from tgpo.report.arms import Arm
+from tgpo.report.comparison import Member, Sweep, closing_lines, read_sweep
 from tgpo.report.curves import RecordedCurves
 from tgpo.report.figures import Panel
 from tgpo.report.frames import records_frame, write_frames
-from tgpo.report.manifest import dirty, launch_commands, manifest
 from tgpo.report.page import render_page, run_command, who_learns
-from tgpo.report.sweep import Member, Sweep, closing_lines, read_sweep
+from tgpo.report.reproduction import dirty, launch_commands, manifest
 from tgpo.report.sweep_figures import named_baseline, styles, sweep_panels
-from tgpo.rundir import make_folder, write_whole
+from tgpo.runs.files import make_folder, write_whole
 
 NONE = "–"
 # what the second table shows, and how
@@ -156,10 +156,10 @@ def comparison(sweep: Sweep) -> pd.DataFrame:
 
 
 def others(sweep: Sweep) -> pd.DataFrame:
-    shown = {m: f for m, f in OTHERS.items() if m in set(sweep.statistics.get("metric", []))}
-    rows = [{"arm": arm.label, **{m: cell(sweep.row(m, arm), "mean", f) for m, f in shown.items()}}
+    format_number = {m: f for m, f in OTHERS.items() if m in set(sweep.statistics.get("metric", []))}
+    rows = [{"arm": arm.label, **{m: cell(sweep.row(m, arm), "mean", f) for m, f in format_number.items()}}
             for arm in sweep.arms]  # fmt: skip
-    return pd.DataFrame(rows if shown else [])
+    return pd.DataFrame(rows if format_number else [])
 
 
 def cell(row: dict[str, Any], name: str, form: str) -> str:
@@ -167,15 +167,15 @@ def cell(row: dict[str, Any], name: str, form: str) -> str:
     if pd.isna(row.get(name)):
         return NONE
     mean, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
-    interval = "" if pd.isna(low) else f" [{shown(low, form)}, {shown(high, form)}]"
-    return shown(mean, form) + interval
+    interval = "" if pd.isna(low) else f" [{format_number(low, form)}, {format_number(high, form)}]"
+    return format_number(mean, form) + interval
 
 
 def number(row: dict[str, Any], name: str, form: str) -> str:
-    return NONE if pd.isna(row.get(name)) else shown(row[name], form)
+    return NONE if pd.isna(row.get(name)) else format_number(row[name], form)
 
 
-def shown(value: Any, form: str) -> str:
+def format_number(value: Any, form: str) -> str:
     """With a minus sign as wide as its plus; `3 digits` is for what spans orders of magnitude: 2,090 and 2.64."""
     text = f"{float(f'{value:.3g}'):,.12g}" if form == "3 digits" else f"{value:{form}}"
     return text.replace("-", "−")

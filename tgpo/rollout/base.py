@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from tgpo.types import Problem, Rollout
+from tgpo.seeds import derived_seed
+from tgpo.types.problem import Problem, Rollout
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,13 @@ def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[tuple[int, ..
         tuple(ids)
         for ids in tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False, tokenize=True)
     ]
+
+
+def in_parts(
+    engine: RolloutEngine, problems: Sequence[Problem], sampling: Sampling, rows_at_once: int
+) -> Iterator[list[Rollout]]:
+    """About `rows_at_once` responses, or one problem's, at a time; each part has draws of its own."""
+    at_once = max(1, rows_at_once // sampling.samples_per_problem)
+    for first in range(0, len(problems), at_once):
+        drawn = replace(sampling, seed=derived_seed(sampling.seed, "rows", first))
+        yield engine.generate(problems[first : first + at_once], drawn)

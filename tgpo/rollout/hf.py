@@ -17,10 +17,11 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from tgpo.functional.scoring import inverse_cdf, widen
-from tgpo.models import load_model, master, precision
+from tgpo.models.loading import load_model, master, precision
+from tgpo.models.weights import copy_into
 from tgpo.rollout.base import Sampling, encode_prompts
-from tgpo.types import Problem, Rollout
-from tgpo.weights import copy_into
+from tgpo.rollout.padding import left_pad
+from tgpo.types.problem import Problem, Rollout
 
 # all but cuDNN's, which plans anew for each length of the cache: 1.5 ms of host time a layer and token on an H200, and
 # the rest of a layer takes 0.9
@@ -118,7 +119,7 @@ def decode(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Responses `[B,T]`, the model's log-probabilities of them (nats), and their lengths up to and including EOS."""
     device, repeats, most = model.device, sampling.samples_per_problem, sampling.max_response_length
-    prompt_BP, real_BP = left_pad(prompts, pad_id, device)
+    prompt_BP, real_BP = (grid.to(device) for grid in left_pad(prompts, pad_id))
     batch, width = len(prompts) * repeats, prompt_BP.shape[1]
     generator = torch.Generator(device).manual_seed(sampling.seed)
     draws = sampling.out_of or repeats
@@ -164,14 +165,6 @@ def decode(
             logits_to_keep=1,
         ).logits[:, -1]
     return ids_BT, logprobs_BT, length_B
-
-
-def left_pad(prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and mask `[B,P]`, padded on the left."""
-    width = max(map(len, prompts))
-    ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-    real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(real, device=device)
 
 
 def sample(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -13,11 +13,11 @@ import torch
 from transformers import PreTrainedModel
 
 from tgpo.errors import RequestError
+from tgpo.models.vllm import make_engine
+from tgpo.models.weights import plain_weights
 from tgpo.options import VLLMOptions
 from tgpo.rollout.base import Sampling, encode_prompts
-from tgpo.types import Problem, Rollout
-from tgpo.vllm import make_engine
-from tgpo.weights import plain_weights
+from tgpo.types.problem import Problem, Rollout
 
 SEED_STRIDE = 1_000_003  # between problems: vLLM adds the sample's number to its problem's seed
 # the largest difference of a log-probability from the trainer's that is rounding, by type of the forward pass

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from tgpo.tasks.base import Rewards
 from tgpo.tasks.verifier import verify_responses
-from tgpo.types import STRICT, Problem
+from tgpo.types.problem import STRICT, Problem
 
 HELD_OUT_BUCKETS, BUCKETS = 1, 10
 

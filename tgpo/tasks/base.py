@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tgpo.types import Problem
+from tgpo.types.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -17,18 +17,22 @@ class Rewards:
     timeouts: int = 0
 
 
-class Task(Protocol):
+class Questions(Protocol):
+    """The side of a task that evaluation sees; a benchmark has no other."""
+
+    @property
+    def name(self) -> str: ...
+
+    def eval_problems(self) -> list[Problem]: ...
+
+    def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards: ...
+
+
+class Task(Questions, Protocol):
     """A source of training problems, a fixed set of held-out ones, and the reward.
 
     `train_problems` is a pure function of its arguments: a resumed run needs no position to be restored, and two
     objectives with the same seed see the same problems in the same order.
     """
 
-    @property
-    def name(self) -> str: ...
-
     def train_problems(self, seed: int, step: int, count: int) -> list[Problem]: ...
-
-    def eval_problems(self) -> list[Problem]: ...
-
-    def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards: ...

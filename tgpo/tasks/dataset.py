@@ -17,7 +17,7 @@ from tgpo.tasks.answers import AnswerForm, gold_answer, judge, question
 from tgpo.tasks.base import Rewards
 from tgpo.tasks.rows import RowFilter
 from tgpo.tasks.source import Source
-from tgpo.types import Problem
+from tgpo.types.problem import Problem
 
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]  # part of metric names, as in eval/NAME/accuracy
 FIXED = ConfigDict(extra="forbid", ignored_types=(cached_property,))

@@ -16,7 +16,7 @@ from tgpo.errors import RequestError, did_you_mean
 from tgpo.tasks.base import Rewards
 from tgpo.tasks.rows import RowFilter
 from tgpo.tasks.verifier import verify_responses
-from tgpo.types import Problem
+from tgpo.types.problem import Problem
 
 BUCKETS = 10
 PAGE = 1_000  # entries of one generator instance; the next page takes the next seed

@@ -82,7 +82,7 @@ class Source:
         except RequestError:
             raise
         except Exception as error:  # the readers raise many kinds for a file that is not what it should be
-            text = told(error)
+            text = first_message(error)
             if found := MISSING_PART.search(text):
                 part = "split" if found["split"] is not None else "subset"
                 name, valid = found["split"] or found["subset"] or "null", re.findall(r"'([^']+)'", found["valid"])
@@ -172,7 +172,7 @@ def entry(row: Mapping[str, Any], column: str, top: str) -> Any:
     return value
 
 
-def told(error: BaseException) -> str:
+def first_message(error: BaseException) -> str:
     """The first line that says something: `datasets` wraps what its readers raise."""
     from datasets.exceptions import DatasetGenerationError
 

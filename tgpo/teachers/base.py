@@ -10,7 +10,9 @@ from torch import Tensor
 
 from tgpo.errors import RequestError
 from tgpo.functional.sequence import scatter
-from tgpo.types import Need, TeacherQuery, TeacherSignal, TokenBatch
+from tgpo.types.batch import TokenBatch
+from tgpo.types.problem import Need
+from tgpo.types.teacher import TeacherQuery, TeacherSignal
 
 # What vLLM's prompt log-probabilities can answer: the tokens themselves, and the best ones.
 PROMPT_LOGPROBS = frozenset({Need.TEACHER_SAMPLED, Need.TEACHER_TOPK, Need.OLD_AT_TEACHER_TOPK})

@@ -12,9 +12,10 @@ from transformers import PreTrainedModel
 from tgpo.functional.batching import by_token_budget
 from tgpo.functional.head import score_teacher_hidden
 from tgpo.functional.sequence import join, scatter
-from tgpo.models import load_model
-from tgpo.passes import ONE, Passes
-from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch
+from tgpo.models.loading import load_model
+from tgpo.runtime.parallel_map import SEQUENTIAL, ParallelMap
+from tgpo.types.batch import TokenBatch
+from tgpo.types.teacher import TeacherQuery, TeacherSignal
 
 
 class HFTeacher:
@@ -24,14 +25,19 @@ class HFTeacher:
         vocabulary: the size of the tokenizer it shares with the student; padding columns beyond it are dropped.
         max_logits: the most logits (rows x vocabulary) that exist at one time.
         max_tokens: the most tokens of one forward pass, padding included.
-        passes: what takes several of them at a time; not the one that the caller's own passes are in.
+        parallel: what takes several of them at a time; not the one that the caller's own passes are in.
     """
 
     def __init__(
-        self, model: PreTrainedModel, vocabulary: int, max_logits: int, max_tokens: int, passes: Passes = ONE
+        self,
+        model: PreTrainedModel,
+        vocabulary: int,
+        max_logits: int,
+        max_tokens: int,
+        parallel: ParallelMap = SEQUENTIAL,
     ) -> None:
         self.model: Any = model
-        self.passes = passes
+        self.parallel = parallel
         self.vocabulary, self.max_tokens = vocabulary, max_tokens
         self.rows_per_chunk = max(1, max_logits // vocabulary)
         self.states_width: int = self.model.get_output_embeddings().in_features
@@ -45,7 +51,7 @@ class HFTeacher:
             return rows, mask_BT, self._score(part, query.select(rows, mask_BT.shape[1]), mask_BT > 0)
 
         grids: dict[str, Tensor] = {}
-        for rows, mask_BT, values in self.passes.map(answer, by_token_budget(tokens.length_B, self.max_tokens)):
+        for rows, mask_BT, values in self.parallel.map(answer, by_token_budget(tokens.length_B, self.max_tokens)):
             for name, values_N in values.items():
                 grid = grids.setdefault(name, values_N.new_zeros(batch, width, *values_N.shape[1:]))
                 grid[rows, : mask_BT.shape[1]] = scatter(values_N, mask_BT)
@@ -91,9 +97,9 @@ def load(
     vocabulary: int,
     max_logits: int,
     max_tokens: int,
-    passes: Passes = ONE,
+    parallel: ParallelMap = SEQUENTIAL,
     replaced: Mapping[str, Any] | None = None,
 ) -> HFTeacher:
     """Called by the run for `teacher.backend=hf`; `replaced` are fields of its configuration."""
     model = load_model(path, dtype, device, replaced=replaced)
-    return HFTeacher(model, vocabulary, max_logits, max_tokens, passes)
+    return HFTeacher(model, vocabulary, max_logits, max_tokens, parallel)

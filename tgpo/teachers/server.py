@@ -20,7 +20,8 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 from tgpo.errors import RequestError, StoppedError
 from tgpo.options import ServerOptions
 from tgpo.teachers.base import Answer, signal_of
-from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch
+from tgpo.types.batch import TokenBatch
+from tgpo.types.teacher import TeacherQuery, TeacherSignal
 
 PASSING = (404, 408, 425, 429)  # refusals of a proxy or of a busy server, not of the request
 LONGEST_PAUSE = 20.0  # seconds between two tries

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tgpo.models.vllm import make_engine
 from tgpo.options import VLLMOptions
 from tgpo.teachers.base import Answer, signal_of
-from tgpo.types import TeacherQuery, TeacherSignal, TokenBatch
-from tgpo.vllm import make_engine
+from tgpo.types.batch import TokenBatch
+from tgpo.types.teacher import TeacherQuery, TeacherSignal
 
 
 class VLLMTeacher:

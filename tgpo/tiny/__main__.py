@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from tgpo.errors import Parser
-from tgpo.models import TINY_ROOT
-from tgpo.rundir import make_folder
+from tgpo.models.loading import TINY_ROOT
+from tgpo.runs.files import make_folder
 from tgpo.tiny.cards import write_card
 from tgpo.tiny.family import FAMILY, Family, made
 from tgpo.tiny.tokenizer import build_tokenizer

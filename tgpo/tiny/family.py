@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import Qwen3ForCausalLM
 
-from tgpo.models import load_model
+from tgpo.models.loading import load_model
 from tgpo.tiny.recipe import add_noise, cosine, interpolate, new_model, peak, rounded, train
 from tgpo.tiny.solutions import (
     long_winded,

@@ -6,14 +6,14 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from tgpo.engine import pad, pad_logprobs
 from tgpo.evaluation.accuracy import Evaluation, evaluate
 from tgpo.rollout.base import Sampling
 from tgpo.rollout.hf import HFRollout
+from tgpo.rollout.padding import pad, pad_logprobs
 from tgpo.seeds import derived_seed
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.teachers.hf import HFTeacher
-from tgpo.types import TeacherQuery
+from tgpo.types.teacher import TeacherQuery
 
 CAP = 96
 ROWS_AT_ONCE = 512

@@ -1,0 +1,89 @@
+"""From a checked request to the models of a run: the device, the student, its rollout engine and the teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import PreTrainedModel
+
+from tgpo.config.request import Request
+from tgpo.config.sizes import max_teacher_topk
+from tgpo.models.loading import eos_ids, load_model, load_tokenizer, master, pick_device, resolve
+from tgpo.options import RunOptions, TrainOptions
+from tgpo.rollout.base import RolloutEngine
+from tgpo.runtime import collectives
+from tgpo.runtime.parallel_map import ParallelMap
+from tgpo.teachers.base import Teacher
+
+DEFAULT_THREADS = torch.get_num_threads()  # before any job of a sweep has changed it
+
+
+def prepare(options: RunOptions) -> torch.device:
+    """Seeds torch and makes it deterministic where that can be had; returns the device to work on."""
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.train.threads or DEFAULT_THREADS)
+    device = pick_device(options.train.device)
+    # on CUDA it would cost speed and still not hold across attention kernels
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    if device.type == "cpu":
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    return device
+
+
+def parallel_map_for(device: torch.device, train: TrainOptions) -> ParallelMap:
+    return ParallelMap(train.passes(device.type == "cpu", collectives.size(), torch.get_num_threads()))
+
+
+class Student(NamedTuple):
+    """A model as `path` has it, its tokenizer, and the tokens that end a response."""
+
+    path: str
+    model: PreTrainedModel
+    tokenizer: Any
+    ends: tuple[int, ...]
+
+
+def load_student(options: RunOptions, device: torch.device, trained: Path | None = None) -> Student:
+    """The student, or what became of it by the checkpoint `trained`, whose tokenizer has the template already."""
+    student = options.student
+    path = str(trained / "model") if trained else resolve(student.path, student.revision)
+    tokenizer = load_tokenizer(path, chat_template=None if trained else student.chat_template)
+    model = load_model(path, master(options.train.dtype), device, replaced=student.config)
+    return Student(path, model, tokenizer, eos_ids(model, tokenizer, student.end_tokens))
+
+
+def load_rollout(request: Request, student: Student, longest: int) -> RolloutEngine:
+    """`rollout.backend=hf` is `tgpo/rollout/hf.py`, imported only when asked for."""
+    options, dtype = request.options, request.options.train.dtype
+    path, model, tokenizer, ends = student
+    if options.rollout.backend == "hf":
+        from tgpo.rollout import hf
+
+        return hf.load(path, model, tokenizer, ends, dtype, collectives.size() > 1, options.student.config)
+    from tgpo.rollout import vllm
+
+    probe = request.task.eval_problems()[:4]
+    return vllm.load(path, model, tokenizer, ends, dtype, longest, options.vllm, probe, options.student.config)
+
+
+def load_teacher(request: Request, device: torch.device, vocabulary: int, longest: int) -> Teacher:
+    """`teacher.backend=hf` is `tgpo/teachers/hf.py`, imported only when asked for."""
+    options, train, teacher = request.options, request.options.train, request.options.teacher
+    assert teacher.path is not None
+    if teacher.backend == "server":
+        from tgpo.teachers import server
+
+        return server.load(teacher.path, options.server, vocabulary if teacher.extra_tokens == "drop" else None)
+    path = resolve(teacher.path, teacher.revision)
+    if teacher.backend == "hf":
+        from tgpo.teachers import hf
+
+        # cores of its own: the trainer's passes may ask it
+        budget = (train.max_logits, train.max_tokens_per_micro_batch, parallel_map_for(device, train))
+        return hf.load(path, train.dtype, device, vocabulary, *budget, replaced=teacher.config)
+    from tgpo.teachers import vllm
+
+    topk = max_teacher_topk(request, vocabulary)
+    return vllm.load(path, train.dtype, vocabulary, longest, topk, options.vllm, teacher.config)

@@ -1,0 +1,103 @@
+"""What Hydra and pydantic find wrong, in one line each, with the nearest name that exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from pydantic import BaseModel, ValidationError
+
+from tgpo.config import CONF
+from tgpo.errors import RequestError, did_you_mean, program, without_credentials
+
+LAUNCHERS = {  # Hydra's name: ours, and what brings it
+    "joblib": ("local", "hydra-joblib-launcher>=1.2"),
+    "submitit_slurm": ("slurm", "hydra-submitit-launcher>=1.2"),
+    "ray": ("ray", "hydra-ray-launcher>=1.2.2"),
+}
+
+
+def explain_hydra(error: Exception, name: str = "config") -> str:
+    """Hydra's message in one line, with the nearest name that exists in `conf/NAME.yaml`."""
+    text = str(error)
+    if told := next((cause for cause in causes(error) if isinstance(cause, RequestError)), None):
+        return str(told)  # of a resolver; OmegaConf has wrapped it in words of its own
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        return f"{error.filename}: {str(error.strerror).lower()}; give a folder that can be written"
+    if text.startswith("Config group override must be"):
+        return f"a group of the configuration takes the name of a choice; {program()} --help lists them"
+    if isinstance(error, OverrideParseException):
+        return f"'{error.override}' is not of the form key=value"
+    if (found := re.search(r"Could not find 'hydra/launcher/(\w+)'", text)) and found[1] in LAUNCHERS:
+        return "launcher={} is not installed; pip install '{}'".format(*LAUNCHERS[found[1]])
+    if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '([^']+)'", text)):
+        group, _, choice = found[1].rpartition("/")
+        return f"{group}={choice}: no such choice{did_you_mean(choice, choices(group))}"
+    if found := re.search(r"Could not override '([^']+)'", text):
+        names = known_names(name)
+        if found[1] in names:
+            return f"'{found[1]}' takes no mapping; give its options one by one, or the name of a choice"
+        return f"'{found[1]}' is not an option{did_you_mean(found[1], names)}"
+    return " ".join(text.split())
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def choices(group: str) -> list[str]:
+    return [path.stem for path in (CONF / group).glob("*.yaml")]
+
+
+def known_names(name: str) -> list[str]:
+    """Every group and key of that configuration."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        config = OmegaConf.to_container(compose(name))
+    return [path.name for path in CONF.iterdir() if path.is_dir()] + key_names(config)
+
+
+def key_names(node: object, prefix: str = "") -> list[str]:
+    names = []
+    for key, value in node.items() if isinstance(node, dict) else ():
+        names += [prefix + str(key), *key_names(value, f"{prefix}{key}.")]
+    return names
+
+
+def explain_validation(error: ValidationError, names: list[str], prefix: str) -> str:
+    """The first mistake, as `train.steps=0: input should be greater than or equal to 1`."""
+    first = error.errors()[0]
+    # an index is shown with its whole list, and which of several types was tried last is not shown
+    path = [part for part in first["loc"] if isinstance(part, str) and "[" not in part]
+    key = prefix + ".".join(path)
+    if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        return f"'{key}' is not an option{did_you_mean(key, names)}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        message = "too few entries"
+        if isinstance(first["loc"][-1], str):
+            return f"{key} is required and was taken away"
+    if first["type"] == "secret" or key == "server.key_variable":
+        return f"{key}: {message}" if first["type"] == "secret" else f"{key}: the name of a variable, in capitals"
+    if not path:
+        return prefix.removesuffix(".") + (": " if prefix else "") + message
+    if first["type"] == "value_error" and isinstance(first["input"], dict):  # of a section's options together
+        return f"{key}.{message}"
+    return f"{key}={without_credentials(str(first['input']))}: {message[0].lower()}{message[1:]}"
+
+
+def option_names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += option_names(kind, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names

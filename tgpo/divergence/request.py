@@ -1,0 +1,58 @@
+"""The section `divergence` of the configuration, checked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from tgpo.config.check import explain_validation, option_names
+from tgpo.config.request import Request
+from tgpo.errors import RequestError
+from tgpo.options import Options
+
+K = Annotated[int, Field(ge=1)]
+
+
+class DivergenceOptions(Options):
+    problems: Literal["held_out", "training"]
+    prompts: int = Field(ge=2)  # an interval by prompt needs two
+    samples: int = Field(ge=1)
+    topk: K
+    overlap_at: list[K] = Field(min_length=1)
+    coverage_at: list[K] = Field(min_length=1)
+    resamples: int = Field(ge=100)  # the ends of a 95 % interval are then two or three resamples in
+    level: float = Field(gt=0, lt=100)
+    output_dir: str = Field(min_length=1)
+
+    @field_validator("overlap_at", "coverage_at")
+    @classmethod
+    def _ascending(cls, ks: list[int]) -> list[int]:
+        return sorted(set(ks))
+
+
+def check_options(own: Any) -> DivergenceOptions:
+    if not isinstance(own, dict):
+        raise RequestError(f"divergence={own}: it is a section; give its options, as divergence.prompts=64")
+    try:
+        return DivergenceOptions.model_validate(own)
+    except ValidationError as error:
+        raise RequestError(
+            explain_validation(error, option_names(DivergenceOptions, "divergence."), "divergence.")
+        ) from error
+
+
+def check_engines(request: Request) -> None:
+    """There is a teacher, and it gives whole distributions; what rolls out is installed."""
+    from tgpo.models.vllm import check_installed
+
+    teacher = request.options.teacher
+    if request.options.rollout.backend == "vllm":
+        check_installed("rollout=vllm")
+    if teacher.path is None:
+        raise RequestError("teacher=none was given, and a divergence is from a teacher; choose one")
+    if teacher.backend != "hf":
+        raise RequestError(
+            f"teacher.backend={teacher.backend} gives log-probabilities of a few tokens, neither whole distributions "
+            "nor responses of its own; use teacher.backend=hf"
+        )

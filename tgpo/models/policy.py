@@ -1,0 +1,98 @@
+"""The student's forward: tokens -> StudentScores, from hidden states and the output head, a chunk of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from tgpo.functional.head import Against, score_hidden
+from tgpo.functional.scoring import student_scores
+from tgpo.functional.sequence import join
+from tgpo.models.loading import precision
+from tgpo.types.batch import TokenBatch
+from tgpo.types.scores import RowDivergence, StudentScores
+from tgpo.types.teacher import TeacherSignal
+
+
+class Policy(nn.Module):
+    """A causal language model that answers with per-token scores and never returns logits.
+
+    One module with one forward, so that `fully_shard` can be applied to it and its blocks as they are.
+
+    Args:
+        vocabulary: the tokenizer's size; the model's padding columns beyond it never enter a softmax.
+        max_logits: the most logits (rows x vocabulary) that exist at one time.
+        dtype: of the forward pass; see `tgpo.models.precision`.
+        recompute: gradient checkpointing: the backward pass runs each block again.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, vocabulary: int, max_logits: int, dtype: str = "float32", recompute: bool = False
+    ) -> None:
+        super().__init__()
+        if recompute:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.recompute = recompute
+        self.model: Any = model  # transformers' annotations do not know its own decoders and heads
+        self.vocabulary, self.dtype = vocabulary, dtype
+        self.rows_per_chunk = max(1, max_logits // vocabulary)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def forward(
+        self,
+        tokens: TokenBatch,
+        teacher: TeacherSignal | None = None,
+        topk: int = 0,
+        divergence: RowDivergence | None = None,
+    ) -> StudentScores:
+        """Scores at every unmasked response position, 0 elsewhere; with gradient where it is enabled.
+
+        Args:
+            teacher: the student is scored at the tokens it names.
+            topk: how many of the student's own best tokens to name.
+            divergence: of the two whole distributions; needs the teacher's hidden states and head.
+        """
+        with precision(self.device, self.dtype), self._recomputing():
+            return self._scores(tokens, teacher or TeacherSignal(), topk, divergence)
+
+    @contextmanager
+    def _recomputing(self) -> Iterator[None]:
+        """transformers recomputes blocks in training mode alone, which would also bring dropout: the flag is set on the
+        blocks and not on what they hold, and not while they decode."""
+        blocks = self.model.get_decoder().layers if self.recompute and torch.is_grad_enabled() else []
+        for block in blocks:
+            block.training = True
+        try:
+            yield
+        finally:
+            for block in blocks:
+                block.training = False
+
+    def _scores(
+        self, tokens: TokenBatch, teacher: TeacherSignal, topk: int, divergence: RowDivergence | None
+    ) -> StudentScores:
+        joined, picked = join(tokens), tokens.mask_BT > 0
+        hidden_BSH = self.model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
+        against = None
+        if divergence is not None:
+            assert teacher.hidden_BTH is not None and teacher.head is not None
+            against = Against(divergence, teacher.hidden_BTH[picked], teacher.head)
+        scores = score_hidden(
+            self.model.get_output_embeddings(),
+            hidden_BSH[joined.row_N, joined.position_N],
+            joined.token_N,
+            teacher.named_ids(picked),
+            topk,
+            self.vocabulary,
+            self.rows_per_chunk,
+            against,
+        )
+        return student_scores(scores, tokens.mask_BT, teacher)

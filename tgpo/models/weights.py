@@ -1,0 +1,88 @@
+"""The student's weights as others load them: whole where processes hold shards, adapters added where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
+
+from tgpo.options import LoraOptions
+
+BASE, DOWN, UP = ".base_layer.weight", ".lora_A.default.weight", ".lora_B.default.weight"
+PREFIX = "base_model.model."  # how peft's own files begin a name
+
+
+def add_adapters(model: PreTrainedModel, options: LoraOptions) -> None:
+    """Puts low-rank adapters beside the linear layers; they alone are trained from here on.
+
+    `W x` becomes `W x + (alpha / rank) B A x` with `B = 0`: the student begins as it was. Source: arXiv 2106.09685.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    targets = options.targets if isinstance(options.targets, str) else list(options.targets)
+    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=targets, task_type="CAUSAL_LM")
+    inject_adapter_in_model(config, model)  # and freezes the rest
+
+
+def is_adapter(name: str) -> bool:
+    return name.endswith((DOWN, UP))
+
+
+def plain_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """Every weight by the name a checkpoint of the model has it under, adapters merged, one at a time.
+
+    With several processes all of them must go through it together: each weight is gathered as it is asked for.
+    """
+    state: dict[str, Tensor] = model.state_dict()
+    layers: list[tuple[str, Any]] = [(name, m) for name, m in model.named_modules() if hasattr(m, "lora_A")]
+    scales: dict[str, float] = {name: layer.scaling["default"] for name, layer in layers}
+    for name, value in state.items():
+        if is_adapter(name):
+            continue
+        layer, weight = name.removesuffix(BASE), full_tensor(value)
+        if layer != name:
+            weight = weight + scales[layer] * (full_tensor(state[layer + UP]) @ full_tensor(state[layer + DOWN]))
+        yield name.replace(".base_layer.", "."), weight
+
+
+def full_tensor(value: Tensor) -> Tensor:
+    value = value.detach()
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def adapter_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The adapters alone, as peft names them in its files; all processes together."""
+    found = {name: full_tensor(value) for name, value in model.state_dict().items() if is_adapter(name)}
+    return {PREFIX + name.replace(".default.", "."): value for name, value in found.items()}
+
+
+def save_adapters(weights: dict[str, Tensor], model: Any, folder: Path, base: str) -> None:
+    """A folder that `peft.PeftModel.from_pretrained` loads."""
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = base
+    config.save_pretrained(folder)
+    save_file({name: value.cpu().contiguous() for name, value in weights.items()}, folder / "adapter_model.safetensors")
+
+
+def restore_adapters(folder: Path, model: PreTrainedModel) -> None:
+    found = load_file(folder / "adapter_model.safetensors")
+    state: dict[str, Any] = {
+        name.removeprefix(PREFIX).replace(".weight", ".default.weight"): value for name, value in found.items()
+    }
+    options = StateDictOptions(full_state_dict=True, strict=False)
+    set_model_state_dict(model, state, options=options)
+
+
+def copy_into(model: PreTrainedModel, source: PreTrainedModel) -> None:
+    """Gives `model` the weights of `source`, which may be sharded or have adapters."""
+    own = model.state_dict()
+    with torch.no_grad():
+        for name, value in plain_weights(source):
+            own[name].copy_(value)

@@ -1,0 +1,103 @@
+"""The files of a run's directory, other than its metrics and checkpoints."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from tgpo.errors import RequestError
+from tgpo.runs.files import claim, read_json, read_yaml, write_whole
+from tgpo.runs.jsonl import drop_after, read_records
+
+SWEEP_PLAN = "sweep.json"  # in a sweep's folder: its runs, also those that never began
+
+State = Literal["running", "done", "failed", "interrupted"]
+
+
+class RunDirectory:
+    """`config.yaml`, `provenance.json`, `status.json`; each is whole or absent at any moment."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.started, self._began = time.time(), time.monotonic()
+
+    def create(self, resolved: dict[str, Any], provenance: dict[str, Any]) -> None:
+        """The configuration takes the folder: what is killed after it can be resumed, and nobody else has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if (self.path / "status.json").exists() or not claim(self.path / "config.yaml", rendered(resolved)):
+            raise RequestError(f"{self.path} already holds a run; go on with it (resume={self.path}) or move it away")
+        write_whole(self.path / "provenance.json", json.dumps(provenance, indent=1) + "\n")
+
+    def write_config(self, resolved: dict[str, Any]) -> None:
+        write_whole(self.path / "config.yaml", rendered(resolved))
+
+    def note_resume(self, provenance: dict[str, Any]) -> None:
+        """Adds what resumes the run to what began it: versions, hardware or revision may have changed."""
+        path = self.path / "provenance.json"
+        record = read_json(path)  # empty where the run was killed before it wrote one
+        record.setdefault("resumed", []).append(provenance)
+        write_whole(path, json.dumps(record, indent=1) + "\n")
+
+    def config(self) -> dict[str, Any]:
+        path = self.path / "config.yaml"
+        if not path.is_file():
+            raise RequestError(f"resume={self.path}: no run there (no config.yaml)")
+        return read_yaml(path)
+
+    def drop_after(self, step: int) -> None:
+        """Removes the records that a resumed run will write again."""
+        for name in ("metrics.jsonl", "rollouts.jsonl"):
+            drop_after(self.path / name, step)
+
+    def evaluated(self, step: int) -> bool:
+        """Whether the evaluation of that step is on record; one that had to stop, or was not due then, is not."""
+        found = read_records(self.path / "metrics.jsonl")
+        return any(record["step"] == step and record["kind"] == "eval" for record in found)
+
+    def status(self, state: State, step: int, reason: str | None = None) -> None:
+        # a duration is not a difference of two times of day: the clock may be set in between
+        timings = {"started": self.started, "updated": time.time(), "seconds": time.monotonic() - self._began}
+        record = {"status": state, "step": step, "reason": reason, "timings": timings}
+        write_whole(self.path / "status.json", json.dumps(record, indent=1) + "\n")
+
+
+class ReadOnly(RunDirectory):
+    """The same for the processes beside the one that writes."""
+
+    def create(self, resolved: dict[str, Any], provenance: dict[str, Any]) -> None:
+        pass
+
+    def write_config(self, resolved: dict[str, Any]) -> None:
+        pass
+
+    def note_resume(self, provenance: dict[str, Any]) -> None:
+        pass
+
+    def drop_after(self, step: int) -> None:
+        pass
+
+    def status(self, state: State, step: int, reason: str | None = None) -> None:
+        pass
+
+
+def complete(folder: Path) -> list[Path]:
+    """Checkpoints that were renamed into place, oldest first; whether they still are what was written is not looked at.
+
+    Whatever else is in the folder is passed over: what kills left half-written, and what others put there.
+    """
+    named = (path for path in folder.glob("step-*") if re.fullmatch(r"step-(0|[1-9][0-9]*)", path.name))
+    return sorted((path for path in named if path.is_dir()), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def rendered(resolved: dict[str, Any]) -> str:
+    return yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)

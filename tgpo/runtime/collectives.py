@@ -1,0 +1,97 @@
+"""How several processes under `torchrun` do something together. With one process nothing here does anything.
+
+Whoever stops one process with a `RequestError` or a `StoppedError` stops all of them: none is left waiting for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tgpo.errors import RequestError, StoppedError
+from tgpo.runtime.torchrun import is_main
+
+PATIENCE = timedelta(hours=2)  # processes wait for one another while the slowest share of a batch is rolled out
+
+T = TypeVar("T")
+
+
+def join_process_group() -> None:
+    """Joins the processes that `torchrun` began; on CUDA each sees one device, its own."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(0)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+
+
+def leave_process_group() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def gather(value: T) -> list[T]:
+    """Every process's value, in the order of their ranks, on every process."""
+    if size() == 1:
+        return [value]
+    values: list[Any] = [None] * size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def run_on_all_ranks(work: Callable[[], T]) -> list[T]:
+    """What `work` returns on every process, in the order of their ranks, on every process."""
+    result, error = attempt(work)
+    answers = gather((result, error))
+    raise_on_all_ranks([raised for _, raised in answers])
+    return [answer for answer, _ in answers]  # pyright: ignore[reportReturnType]
+
+
+def run_beside_others(work: Callable[[], T]) -> T:
+    """What `work` returns on this process, where all do it and the results are not handed round."""
+    result, error = attempt(work)
+    raise_on_all_ranks(gather(error))
+    return result  # pyright: ignore[reportReturnType]
+
+
+def run_on_main(work: Callable[[], T]) -> T:
+    """What `work` returns on the main process, which alone does it; on every process."""
+    answers: list[Any] = run_on_all_ranks(lambda: work() if is_main() else None)
+    return answers[0]
+
+
+def attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return work(), None
+    except (RequestError, StoppedError) as error:
+        return None, error
+
+
+def raise_on_all_ranks(errors: list[Exception | None]) -> None:
+    for number, raised in enumerate(errors):
+        if raised is not None:
+            kind = StoppedError if isinstance(raised, StoppedError) else RequestError
+            raise raised if number == 0 else kind(f"process {number}: {raised}")
+
+
+def slices_per_rank(count: int) -> list[slice]:
+    """Each process's part of `count` things, in order."""
+    return [slice(r * count // size(), (r + 1) * count // size()) for r in range(size())]
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """The sum of every process's `value`, in place."""
+    if size() > 1:
+        dist.all_reduce(value)
+    return value

@@ -1,0 +1,270 @@
+"""Rollouts -> ScoredBatch: everything that is the same for every objective.
+
+The engine computes what the objective declares it needs, and what the metrics ask for besides; the objective is
+handed only the former.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tgpo.errors import RequestError, StoppedError, program
+from tgpo.functional.batching import micro_batches_per_rank
+from tgpo.models.policy import Policy
+from tgpo.objectives.base import Objective
+from tgpo.rollout.base import RolloutEngine, Sampling, encode_prompts
+from tgpo.rollout.padding import pad, pad_logprobs
+from tgpo.runtime.collectives import rank, run_on_main, size, sum_over_ranks
+from tgpo.runtime.profile import Seconds, timed
+from tgpo.seeds import derived_seed
+from tgpo.tasks.base import Task
+from tgpo.tasks.demonstrations import Demonstrations
+from tgpo.teachers.base import Teacher, check_signal
+from tgpo.types.batch import ScoredBatch, TokenBatch
+from tgpo.types.problem import TEACHER_NEEDS, Need, Problem, Rollout
+from tgpo.types.scores import StudentScores
+from tgpo.types.teacher import TeacherQuery, TeacherSignal
+
+
+class NoDemonstrationsError(RequestError):
+    """A batch of demonstrations alone, `missing` of which there are none of: a step without an update."""
+
+    def __init__(self, message: str, missing: int) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
+@dataclass(frozen=True)
+class CollectedBatch:
+    """One step's responses: what the objective sees (`batch`), and what only the metrics see (the rest)."""
+
+    batch: ScoredBatch
+    rollouts: Sequence[Rollout]
+    responses: Sequence[str]
+    reward_B: Tensor
+    sampler_logprobs_BT: Tensor
+    observed: TeacherSignal | None
+    verifier_timeouts: int
+    rewards_not_finite: int
+    missing_demonstrations: int
+    seconds: Seconds = field(default_factory=Seconds)
+
+    @property
+    def own_B(self) -> Tensor:
+        """The rows the student sampled: what the metrics of its behaviour are about."""
+        return (~self.batch.off_policy_B).nonzero()[:, 0]
+
+
+@dataclass(frozen=True)
+class CollectorOptions:
+    """The part of the configuration that shapes a rollout batch."""
+
+    seed: int
+    prompts_per_batch: int
+    group_size: int
+    temperature: float
+    max_response_length: int
+    recompute_old_logprobs: bool
+    importance_cap: float | None
+    updates_per_batch: int
+    max_tokens: int
+    max_states: int  # elements of the teacher's hidden states that are kept for a whole batch
+    eos_ids: tuple[int, ...]
+
+
+class RolloutCollector:
+    """Holds fixed, for all objectives, the problems, the draws, the rewards and the teacher's scores."""
+
+    def __init__(
+        self,
+        task: Task,
+        rollout: RolloutEngine,
+        policy: Policy,
+        teacher: Teacher | None,
+        demonstrations: Demonstrations | None,
+        tokenizer: Any,
+        options: CollectorOptions,
+    ) -> None:
+        self.task, self.rollout, self.policy, self.teacher = task, rollout, policy, teacher
+        self.demonstrations, self.tokenizer, self.options = demonstrations, tokenizer, options
+
+    def collect(self, step: int, objective: Objective, observe_topk: int) -> CollectedBatch:
+        """Samples, rewards and scores one rollout batch; raises NoDemonstrationsError where it would be empty.
+
+        Args:
+            observe_topk: entries of the teacher's top-k the metrics want this step; 0 for none.
+        """
+        options, device = self.options, self.policy.device
+        seconds = Seconds()
+        with timed(seconds, "rollout"):
+            problems = self.task.train_problems(options.seed, step, options.prompts_per_batch)
+            rollouts, missing = self._respond(problems, step, objective)
+            responses = self.tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
+        with timed(seconds, "reward"):
+            # by one process: a verifier that runs out of time must do so for all
+            rewards = run_on_main(lambda: self.task.rewards([r.problem for r in rollouts], responses))
+        if len(rewards.values) != len(rollouts):
+            given = f"{len(rewards.values)} rewards for {len(rollouts)} responses"
+            raise RequestError(f"task={self.task.name} gave {given}; mend its rewards()")
+        reward_B = torch.tensor(rewards.values, dtype=torch.float32, device=device)
+        not_finite = int((~reward_B.isfinite()).sum())  # of a task's own making: no response is worth that
+        reward_B = reward_B.nan_to_num(0.0, 0.0, 0.0)
+        if not any(r.response_ids for r in rollouts):
+            raise StoppedError(
+                f"step {step}: none of {len(rollouts)} responses has a token; look at the rollout engine"
+            )
+        tokens = pad(rollouts, int(self.tokenizer.pad_token_id or 0)).to(device)
+        sampler_BT = pad_logprobs(rollouts, tokens.mask_BT)
+        written = ScoredBatch(
+            tokens=tokens,
+            group_B=torch.tensor([r.group for r in rollouts], device=device),
+            off_policy_B=torch.tensor([r.source == "teacher" for r in rollouts], device=device),
+            reward_B=reward_B if Need.REWARD in objective.needs else None,
+            max_response_length=options.max_response_length,
+            eos_ids=options.eos_ids,
+        )
+        if written.off_policy_B.all():
+            observe_topk = 0  # the metrics are about what the student samples
+        batch, observed = self._score(written, sampler_BT, step, objective, observe_topk, seconds)
+        counts = rewards.timeouts, not_finite, missing
+        return CollectedBatch(batch, rollouts, responses, reward_B, sampler_BT, observed, *counts, seconds)
+
+    def _score(
+        self,
+        batch: ScoredBatch,
+        sampler_BT: Tensor,
+        step: int,
+        objective: Objective,
+        observe_topk: int,
+        seconds: Seconds,
+    ) -> tuple[ScoredBatch, TeacherSignal | None]:
+        """Adds what pi_old and the teacher say of each token, where the objective asks, and all the teacher said."""
+        needs, cap, tokens = objective.needs, self.options.importance_cap, batch.tokens
+        from_sampled = Need.OLD_LOGPROBS in needs or (cap is not None and Need.TEACHER_SAMPLED in needs)
+        recompute = self.options.recompute_old_logprobs and from_sampled
+        old = None
+        if recompute or objective.student_topk:
+            with timed(seconds, "old_policy"):
+                old = self._score_policy(tokens, topk=objective.student_topk)
+        with timed(seconds, "teacher"):
+            observed = self._ask_teacher(tokens, step, objective, observe_topk, old.topk_ids_BTK if old else None)
+        teacher = observed.narrow(needs, objective.teacher_topk) if observed and needs & TEACHER_NEEDS else None
+        old_at_teacher = None
+        # with one update a batch the trainer has it for nothing
+        if Need.OLD_AT_TEACHER_TOPK in needs and self.options.updates_per_batch > 1:
+            with timed(seconds, "old_policy"):
+                old_at_teacher = self._score_policy(tokens, teacher).at_teacher_topk_BTK
+        old_BT = old.logprobs_BT if old and recompute else sampler_BT
+        weights_BT = None
+        if recompute and cap is not None:
+            weights_BT = importance(old_BT, sampler_BT, batch.off_policy_B, cap)
+        scored = replace(
+            batch,
+            old_logprobs_BT=old_BT * ~batch.off_policy_B[:, None] if Need.OLD_LOGPROBS in needs else None,
+            importance_BT=weights_BT,
+            old_at_teacher_topk_BTK=old_at_teacher,
+            old_topk_logprobs_BTK=old.topk_logprobs_BTK if old else None,
+            teacher=teacher,
+        )
+        return scored, observed
+
+    def _respond(self, problems: Sequence[Problem], step: int, objective: Objective) -> tuple[list[Rollout], int]:
+        """Each group's rollouts and demonstrations, and how many of the latter do not exist."""
+        options = self.options
+        mixes = [objective.mix(group, options.group_size) for group in range(len(problems))]
+        most, sampled = max(mix.student for mix in mixes), []
+        if most:
+            seed = derived_seed(options.seed, "rollout", step)
+            sampling = Sampling(most, options.temperature, options.max_response_length, seed, options.group_size)
+            sampled = self.rollout.generate(problems, sampling)
+        rollouts: list[Rollout] = []
+        missing = 0
+        for group, (problem, mix) in enumerate(zip(problems, mixes, strict=True)):
+            rollouts += sampled[group * most : group * most + mix.student]
+            shown = self._demonstrated(problem, group, mix.demonstrations)
+            rollouts += shown
+            missing += mix.demonstrations - len(shown)
+        if not rollouts:
+            raise NoDemonstrationsError(
+                f"step {step}: none of its {len(problems)} problems has a demonstration; make more with: "
+                f"{program('demonstrations')}, or use an objective that samples",
+                missing,
+            )
+        return rollouts, missing
+
+    def _demonstrated(self, problem: Problem, group: int, count: int) -> list[Rollout]:
+        if not count:
+            return []
+        assert self.demonstrations is not None
+        found = self.demonstrations.of(problem)[:count]
+        prompt = encode_prompts(self.tokenizer, [problem])[0]
+        return [Rollout(problem, group, prompt, ids, None, "teacher", "eos", 0) for ids in found]
+
+    def _ask_teacher(
+        self, tokens: TokenBatch, step: int, objective: Objective, observe_topk: int, at_ids_BTK: Tensor | None
+    ) -> TeacherSignal | None:
+        needs = objective.needs
+        if not (needs & TEACHER_NEEDS or observe_topk):
+            return None
+        if self.teacher is None:
+            raise ValueError("the objective needs a teacher and there is none")
+        width = self.teacher.states_width
+        kept = width is not None and tokens.mask_BT.numel() * width <= self.options.max_states
+        query = TeacherQuery(
+            # for the metrics; free where the teacher's head runs anyway, and it does unless the policy is to run it
+            sampled=Need.TEACHER_FULL not in needs or observe_topk > 0,
+            topk=min(max(objective.teacher_topk, observe_topk), len(self.tokenizer)),
+            at_ids_BTK=at_ids_BTK,
+            uniform_BT=self._teacher_draws(tokens, step) if Need.TEACHER_SAMPLE in needs else None,
+            full=Need.TEACHER_FULL in needs and kept,
+        )
+        if not (query.sampled or query.topk or query.full):
+            return None  # its states are asked for when they are used
+        return self._answer(tokens, query)
+
+    def teacher_states(self, tokens: TokenBatch) -> TeacherSignal:
+        """The teacher's hidden states of a few rows, where those of the whole batch were too large to keep."""
+        return self._answer(tokens, TeacherQuery(sampled=False, full=True))
+
+    def _answer(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
+        assert self.teacher is not None
+        signal = self.teacher.score(tokens, query)
+        check_signal(signal, query, tokens, len(self.tokenizer))
+        return signal
+
+    def _teacher_draws(self, tokens: TokenBatch, step: int) -> Tensor:
+        """A random number for each (response, position): a draw does not depend on how the batch is cut."""
+        generator = torch.Generator().manual_seed(derived_seed(self.options.seed, "teacher", step))
+        drawn_BT = torch.rand(tokens.mask_BT.shape, generator=generator, dtype=torch.float64)
+        return drawn_BT.to(tokens.mask_BT.device)
+
+    @torch.no_grad()
+    def _score_policy(self, tokens: TokenBatch, teacher: TeacherSignal | None = None, topk: int = 0) -> StudentScores:
+        """The policy as it stands, over the whole batch: a forward pass that only some objectives cost."""
+        shape, grids = tokens.mask_BT.shape, {}
+        for rows in micro_batches_per_rank(tokens.length_B, self.options.max_tokens, size())[rank()]:
+            taken = rows if len(rows) else tokens.length_B.argmin()[None]  # a pass made because others make theirs
+            part = tokens.select(taken)
+            width = part.mask_BT.shape[1]
+            scores = self.policy(part, teacher.select(taken, width) if teacher else None, topk)
+            for name, values_BT in vars(scores).items():
+                if values_BT is not None:
+                    grid = grids.setdefault(name, values_BT.new_zeros(*shape, *values_BT.shape[2:]))
+                    grid[rows, :width] = values_BT[: len(rows)]
+        return StudentScores(**{name: sum_over_ranks(grid) for name, grid in grids.items()})
+
+
+def importance(old_BT: Tensor, sampler_BT: Tensor, off_policy_B: Tensor, cap: float) -> Tensor:
+    """`min(pi_old(a_t) / sampler(a_t), cap)` of the student's tokens, 1 of demonstrations.
+
+    The sampler's arithmetic is not the trainer's: unless each token is weighed by this, its policy gradient is that of
+    another policy. Source: truncated importance sampling, Ionides 2008; for samplers of language models: Yao et al.,
+    "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training" (2025).
+    """
+    ratio_BT = torch.exp(old_BT - sampler_BT).clamp(max=cap)
+    return torch.where(off_policy_B[:, None], 1.0, ratio_BT)

@@ -1,0 +1,78 @@
+"""What is asked and what was answered, and what an objective may ask for. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from pydantic import ConfigDict
+
+# How every class that a yaml configures checks itself: an option it does not have is an error, not a shrug.
+STRICT = ConfigDict(extra="forbid")
+
+Source = Literal["student", "teacher"]
+FinishReason = Literal["eos", "length"]
+
+
+class Need(StrEnum):
+    """What an objective reads besides the tokens. The engine computes these and nothing else."""
+
+    REWARD = "reward"
+    OLD_LOGPROBS = "old_logprobs"
+    OLD_AT_TEACHER_TOPK = "old_at_teacher_topk"  # pi_old at the teacher's best tokens
+    TEACHER_SAMPLED = "teacher_sampled"  # pi_T at the tokens themselves
+    TEACHER_TOPK = "teacher_topk"  # the teacher's best tokens, and the student there
+    TEACHER_SAMPLE = "teacher_sample"  # a token the teacher draws, and the student there
+    TEACHER_FULL = "teacher_full"  # the objective's `divergence` of the two whole distributions
+    TEACHER_AT_STUDENT_TOPK = "teacher_at_student_topk"  # both at pi_old's best tokens
+    DEMONSTRATION = "demonstration"  # responses the teacher wrote
+
+
+# Answered by the teacher's forward pass: an objective that needs none of these runs without a teacher in the loop.
+TEACHER_NEEDS = frozenset(need for need in Need if need.value.startswith("teacher_")) | {Need.OLD_AT_TEACHER_TOPK}
+
+
+class Reduction(StrEnum):
+    """How unreduced token losses become one number; see `tgpo.functional.reduce`."""
+
+    TOKEN = "token"
+    SEQUENCE = "sequence"
+    CONSTANT = "constant"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question with a checkable answer. `prompt` is the text of a single user turn, `system` that of a turn before
+    it; None leaves the system prompt to the chat template."""
+
+    id: str
+    prompt: str
+    answer: str
+    task: str
+    system: str | None = None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One response. `response_ids` ends with EOS when `finish_reason` is `eos`.
+
+    `logprobs` are the sampler's log-probabilities of `response_ids` (nats), None when the response was not
+    sampled from the policy (`source == "teacher"`).
+    """
+
+    problem: Problem
+    group: int
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    logprobs: tuple[float, ...] | None
+    source: Source
+    finish_reason: FinishReason
+    policy_version: int
+
+
+class GroupComposition(NamedTuple):
+    """How many responses of a group the student samples, and how many are demonstrations."""
+
+    student: int
+    demonstrations: int
