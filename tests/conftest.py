@@ -19,9 +19,9 @@ from unittest import mock
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
-from tgpo.models import load_model, load_tokenizer
+from tests import forked
+from tgpo.models.loading import load_model, load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"WANDB_MODE": "offline", "COLUMNS": "200"}
@@ -54,7 +54,15 @@ def student_model():
 def command(
     *arguments: str, module: str | None = None, timeout: float = 300, cwd: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `python run.py ARGUMENTS` (or `python -m MODULE`) as a user would, from the repository's root."""
+    """`python run.py ARGUMENTS` (or `python -m MODULE`) in a process of its own, to its end."""
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+    return forked.run(*arguments, module=module, timeout=timeout, cwd=cwd, env=environment)
+
+
+def from_cold(
+    *arguments: str, module: str | None = None, timeout: float = 300, cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """The same in an interpreter of its own, as a user starts it: for what is about starting."""
     program = ["-m", module] if module else [str(ROOT / "run.py")]
     return subprocess.run(
         [sys.executable, *program, *arguments],
@@ -85,7 +93,6 @@ def called(*arguments: str, module: str | None = None) -> Called:
     root, silent = logging.getLogger(), {logger for logger in loggers() if logger.disabled}
     level = root.level
     GlobalHydra.instance().clear()
-    OmegaConf.clear_resolver("run_directory")
     sys.argv = [module or "run.py", *arguments]
     try:
         with (

@@ -104,7 +104,7 @@ RUN = [
     # nothing but the package's own classes is called
     ("objective._target_=os.system", "objective._target_=os.system: no class of tgpo"),
     ("task._target_=builtins.print", "task._target_=builtins.print: no class of tgpo"),
-    ("task._target_=tgpo.command.os.system", "no class of tgpo"),
+    ("task._target_=tgpo.cli.main.os.system", "no class of tgpo"),
     ("+task.options={_target_:builtins.print}", "names something to call"),
     # what does not go together
     ("teacher=none", "objective=tgpo needs a teacher and teacher=none was given"),
@@ -289,7 +289,7 @@ CASES = [
     ("tgpo.report.dashboard", "{empty}", "no runs there"),
     *(("tgpo.evaluation", *case) for case in EVALUATION),
     *(("tgpo.divergence", *case) for case in DIVERGENCE),
-    *(("tgpo.tasks.demonstrations", *case) for case in DEMONSTRATIONS),
+    *(("tgpo.demonstrations", *case) for case in DEMONSTRATIONS),
     ("tgpo.tiny", "--nope", "unrecognized arguments: --nope"),
     ("experiments.first_look", "/nowhere", "/nowhere: no such directory"),
     ("experiments.first_look", "{run_cut}", "none of its runs is done"),

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 from tests.compose import composed
 from tests.hub import FIXTURES
 from tests.preflight.requests import edit
-from tgpo.config import check
-from tgpo.models import TINY_ROOT
+from tgpo.config.check import check
+from tgpo.models.loading import TINY_ROOT
 
 
 class Places:

@@ -29,7 +29,7 @@ CHOSEN = {
     "tgpo.report": ["{empty}"],
     "tgpo.evaluation": ["checkpoint={run}"],
     "tgpo.divergence": ["teacher=none"],
-    "tgpo.tasks.demonstrations": [""],
+    "tgpo.demonstrations": [""],
     "experiments.first_look": ["/nowhere"],
 }  # fmt: skip  of every command, and of `run.py` one of each kind
 SECONDS = 60  # 10 are promised on an idle machine; a hang is what this catches

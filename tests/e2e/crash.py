@@ -10,8 +10,6 @@ import argparse
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -23,9 +21,12 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from tests.conftest import ROOT, records, untimed
-from tgpo import manifest
-from tgpo.rundir import complete, read_json, whole_records
+from tests import forked
+from tests.conftest import records, untimed
+from tgpo.runs import checksums
+from tgpo.runs.directory import complete
+from tgpo.runs.files import read_json
+from tgpo.runs.jsonl import read_records
 
 VARIANTS = {
     "tgpo": ["objective=tgpo"],
@@ -109,7 +110,7 @@ class Watched:
         if not self.fresh(self.run / "metrics.jsonl"):
             told = self.run / "demonstrations"
             return "demonstrations" if told.is_dir() and not list(told.glob("part-*.parquet")) else "loading"
-        lines = [record for _, record in whole_records(self.run / "metrics.jsonl")]
+        lines = read_records(self.run / "metrics.jsonl")
         if not lines:
             return "base evaluation"
         last = lines[-1]
@@ -132,27 +133,21 @@ def attempt(
     again = (run / "config.yaml").is_file()
     arguments = [f"resume={run}"] if again else [*options, f"output_dir={run}"]
     watched, hit = Watched(run), None
-    with tempfile.TemporaryFile("w+") as told:
-        process = subprocess.Popen(
-            [sys.executable, "run.py", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=told,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        end = time.monotonic() + PATIENCE
-        try:
-            while aim is not None and process.poll() is None and aim not in ("start-up", watched.phase()):
-                assert time.monotonic() < end, f"it never came to {aim}"
-                time.sleep(LOOK_SECONDS)
-            time.sleep(delay)
-            if aim is not None and process.poll() is None:
-                hit = watched.phase()
-                for number in signals:
-                    process.send_signal(number)
-                    time.sleep(0.25 if len(signals) > 1 else 0)  # two at once would be one
-            code = process.wait(PATIENCE)
-        finally:
-            process.kill()
-        told.seek(0)
-        text = told.read()
+    process = forked.start(*arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    end = time.monotonic() + PATIENCE
+    try:
+        while aim is not None and process.poll() is None and aim not in ("start-up", watched.phase()):
+            assert time.monotonic() < end, f"it never came to {aim}"
+            time.sleep(LOOK_SECONDS)
+        time.sleep(delay)
+        if aim is not None and process.poll() is None:
+            hit = watched.phase()
+            for number in signals:
+                process.send_signal(number)
+                time.sleep(0.25 if len(signals) > 1 else 0)  # two at once would be one
+        code, (_, text) = process.wait(PATIENCE), process.communicate()
+    finally:
+        process.kill()
     assert hit is not None or code == 0, text
     return Attempt(code, hit, text)
 
@@ -162,7 +157,7 @@ def check_whole(run: Path) -> None:
     for name in ("status.json", "provenance.json"):
         read_json(run / name)
     for path in complete(run / "checkpoints"):
-        problem = manifest.damage(path)
+        problem = checksums.damage(path)
         assert problem is None, f"{path}: {problem}"
 
 
@@ -176,7 +171,7 @@ def check_same(run: Path, whole: Path, steps: int) -> None:
     assert (run / "report" / "report.html").is_file()
     check_whole(run)
     # it has the SHA-256 of all other files: weights, optimiser, controller
-    last = f"checkpoints/step-{steps}/{manifest.NAME}"
+    last = f"checkpoints/step-{steps}/{checksums.NAME}"
     assert (run / last).read_bytes() == (whole / last).read_bytes()
 
 
@@ -188,7 +183,7 @@ def undisturbed(run: Path, options: Sequence[str]) -> Paces:
 
 def next_aim(run: Path, options: Sequence[str], steps: int, tried: Counter[str], rng: random.Random) -> str:
     """Of the phases that lie before the run the one that was aimed at least; first those a run comes by once."""
-    step = max((r["step"] for _, r in whole_records(run / "metrics.jsonl")), default=-1)
+    step = max((r["step"] for r in read_records(run / "metrics.jsonl")), default=-1)
     once = ["base evaluation", *(["demonstrations"] if "objective=luffy" in options else [])] if step < 1 else []
     once += ["report"] if step >= steps - 2 else []
     before = ["start-up", "loading", *STEPS, *once]

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT, called, records, untimed
+from tests import forked
+from tests.conftest import called, records, untimed
 from tgpo.tasks.demonstrations import read
 
 pytestmark = pytest.mark.slow
 
 RUN = ["train.steps=2", "rollout.prompts_per_batch=4", "objective=luffy"]
-MODULE = "tgpo.tasks.demonstrations"
+MODULE = "tgpo.demonstrations"
 
 
 def rows(folder) -> pd.DataFrame:
@@ -32,8 +31,7 @@ def test_killed_and_called_again_it_writes_what_it_would_have_written(tmp_path):
     assert process.returncode == 0, process.stderr
     assert "of 638 problems" in process.stdout
 
-    arguments = [sys.executable, "-m", MODULE, *many, f"demonstrations.path={killed}"]
-    running = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL)
+    running = forked.start(*many, f"demonstrations.path={killed}", module=MODULE)
     deadline = time.monotonic() + 120
     while not list(killed.glob("part-00000-*.parquet")):
         assert running.poll() is None

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.conftest import ROOT, called, records, untimed
-from tgpo.rundir import complete
+from tgpo.runs.directory import complete
 
 pytestmark = pytest.mark.slow
 
 ARGUMENTS = ["train.steps=8", "train.checkpoint_every=2", "train.keep_checkpoints=1", "eval.every=4",
              "rollout.prompts_per_batch=2", "task.eval_two_terms=4", "task.eval_more_terms=4"]  # fmt: skip
+Running = forked.Process | subprocess.Popen[str]
 IN_A_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 
 
@@ -34,23 +36,23 @@ def whole(tmp_path_factory) -> Path:
     return run
 
 
-def started(run: Path, before: str = "") -> subprocess.Popen[str]:
-    """The run in a process whose number is known: what is set of it from outside reaches Python itself."""
+def in_a_namespace(run: Path, before: str) -> subprocess.Popen[str]:
+    """The run in a mount namespace of its own, in an interpreter of its own therefore."""
     words = shlex.join([sys.executable, str(ROOT / "run.py"), *ARGUMENTS, f"output_dir={run}"])
-    shell = [*IN_A_NAMESPACE, f"{before} && exec {words}"] if before else ["sh", "-c", f"exec {words}"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    shell = [*IN_A_NAMESPACE, f"{before} && exec {words}"]
     return subprocess.Popen(shell, cwd=ROOT, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, **pipes)
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], bool], process: Running) -> None:
     deadline = time.monotonic() + 120
     while not condition():
-        assert process.poll() is None, process.stderr.read()  # pyright: ignore
+        assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
-def stopped(process: subprocess.Popen[str]) -> str:
+def stopped(process: Running) -> str:
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Traceback" not in err
@@ -74,7 +76,7 @@ def goes_on(run: Path, whole: Path) -> None:
 def test_a_limit_on_the_size_of_files(what, room, whole, tmp_path):
     """Set from outside after the first checkpoint: in the middle of the next line, or of the next checkpoint."""
     run = tmp_path / "run"
-    process = started(run)
+    process = forked.start(*ARGUMENTS, f"output_dir={run}")
     wait_for(lambda: (run / "checkpoints" / "step-2").exists(), process)
     limit = room if room > 100_000 else (run / "metrics.jsonl").stat().st_size + room
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
@@ -109,7 +111,7 @@ def test_a_file_system_without_room(leave, whole, tmp_path):
     """A tmpfs of 64 MB, filled after the first checkpoint: no room for a line, and room for half a checkpoint."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    process = started(disk / "run", before=f"mount -t tmpfs -o size=64m none {disk}")
+    process = in_a_namespace(disk / "run", before=f"mount -t tmpfs -o size=64m none {disk}")
     seen = Path(f"/proc/{process.pid}/root{disk}")
     wait_for(lambda: (seen / "run" / "checkpoints" / "step-2").exists(), process)
     held = os.open(seen, os.O_RDONLY | os.O_DIRECTORY)  # the file system lives as long as this

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.conftest import ROOT, called, command, untimed
+from tests import forked
+from tests.conftest import called, command, untimed
 
 pytestmark = pytest.mark.slow
 
@@ -34,10 +32,7 @@ def uninterrupted(tmp_path_factory):
 
 def stopped(run: Path, number: int, after: int) -> int:
     """Starts a run, sends it a signal once `after` steps are on disk, and returns its exit code."""
-    process = subprocess.Popen(
-        [sys.executable, "run.py", *ARGUMENTS, f"output_dir={run}"], cwd=ROOT, env=dict(os.environ),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = forked.start(*ARGUMENTS, f"output_dir={run}")
     deadline = time.monotonic() + 120
     metrics = run / "metrics.jsonl"
     while not metrics.exists() or metrics.read_text().count('"kind": "train"') < after:

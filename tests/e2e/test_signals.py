@@ -8,7 +8,8 @@ import pytest
 
 from tests.conftest import records
 from tests.e2e.crash import OPTIONS, VARIANTS, attempt, check_same, check_whole, undisturbed
-from tgpo.rundir import complete, read_json
+from tgpo.runs.directory import complete
+from tgpo.runs.files import read_json
 
 pytestmark = pytest.mark.slow
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.conftest import ROOT, command, records, untimed
 from tests.wandb_reader import history
 
@@ -24,15 +25,8 @@ QUICK = [
 ]  # fmt: skip
 
 
-def started(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "run.py", "-m", *arguments],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def started(*arguments: str) -> forked.Process:
+    return forked.start("-m", *arguments, new_session=True)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:

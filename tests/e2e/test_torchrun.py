@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,21 +13,27 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.conftest import ROOT, called, records, untimed
 
 pytestmark = pytest.mark.slow
 
-# float64: in float32 the order of a sum is felt in the seventh digit, and ten steps of Adam make it the fifth
+# float64: in float32 the order of a sum is felt in the seventh digit, and steps of Adam make it the fifth
 ARGUMENTS = [
-    "train.dtype=float64", "train.steps=10", "train.checkpoint_every=5", "eval.every=10", "train.threads=1",
-    "rollout.prompts_per_batch=5", "rollout.group_size=3", "task.eval_two_terms=3", "task.eval_more_terms=4",
-    "metrics.rollout_samples_every=5",
+    "train.dtype=float64", "train.steps=4", "train.checkpoint_every=2", "eval.every=4", "train.threads=1",
+    "rollout.prompts_per_batch=3", "rollout.group_size=3", "task.eval_two_terms=3", "task.eval_more_terms=4",
+    "metrics.rollout_samples_every=2",
 ]  # fmt: skip
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "run.py"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Two processes in torchrun's environment; `from_cold` is torchrun itself."""
+    return forked.ranks(2, *arguments)
+
+
+def from_cold(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*TWO, *arguments], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
 
 
@@ -58,7 +63,7 @@ def assert_same_metrics(ours: Path, theirs: Path) -> None:
 @pytest.mark.parametrize(
     "objective",
     [
-        ["objective=tgpo", "train.updates_per_batch=5"],
+        ["objective=tgpo", "train.updates_per_batch=3"],
         ["objective=rkl", "rollout.old_logprobs=recompute", "train.max_tokens_per_micro_batch=100"],
         ["objective=luffy"],
     ],
@@ -66,7 +71,7 @@ def assert_same_metrics(ours: Path, theirs: Path) -> None:
 )
 def test_two_processes_follow_one(objective, tmp_path):
     one, two = one_process(tmp_path / "one", *objective), two_processes(tmp_path / "two", *objective)
-    assert len(records(two, "train")) == 10
+    assert len(records(two, "train")) == 4
     assert_same_metrics(one, two)
     assert (one / "rollouts.jsonl").read_text() == (two / "rollouts.jsonl").read_text()
     assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
@@ -86,7 +91,7 @@ def test_two_processes_follow_one(objective, tmp_path):
 def test_so_do_those_that_ask_for_more(options, tmp_path):
     """Whole distributions, the student's best tokens, the teacher's draws; adapters, checkpointing, sketches; a student
     whose configuration is not the one it was saved with."""
-    few = ["train.steps=3"]
+    few = ["train.steps=2"]
     one, two = one_process(tmp_path / "one", *options, *few), two_processes(tmp_path / "two", *options, *few)
     if "metrics.gradient_variance_method=sketch" in options:  # each process draws signs of its own for its part
         for run in (one, two):
@@ -105,15 +110,15 @@ def test_checkpoints_of_two_resume_on_one_and_the_other_way_round(adapters, tmp_
     written_by_two = two_processes(tmp_path / "two", *adapters)
     written_by_one = Path(shutil.copytree(whole, tmp_path / "one"))
     for run, resume in ((written_by_two, called), (written_by_one, torchrun)):
-        shutil.rmtree(run / "checkpoints" / "step-10")
+        shutil.rmtree(run / "checkpoints" / "step-4")
         process = resume(f"resume={run}")
         assert process.returncode == 0, process.stderr
-        assert "resumed after step 5" in process.stdout
+        assert "resumed after step 2" in process.stdout
         assert_same_metrics(whole, run)
 
 
 def test_a_mistake_is_told_once(tmp_path):
-    process = torchrun("teacher=none", f"output_dir={tmp_path / 'run'}")
+    process = from_cold("teacher=none", f"output_dir={tmp_path / 'run'}")
     assert process.returncode != 0
     assert process.stderr.count("error: ") == 1
     assert "objective=tgpo needs a teacher" in process.stderr
@@ -123,18 +128,18 @@ def test_a_mistake_is_told_once(tmp_path):
 
 ONE_BAD_TEACHER = """
 import runpy
-from tgpo import distributed
-from tgpo.engine import Engine
+from tgpo.runtime import collectives
+from tgpo.training.collector import RolloutCollector
 from tgpo.errors import RequestError
 
-right = Engine.teacher_states
+right = RolloutCollector.teacher_states
 
-def teacher_states(engine, tokens):
-    if distributed.rank() == 1:
+def teacher_states(collector, tokens):
+    if collectives.rank() == 1:
         raise RequestError("planted")
-    return right(engine, tokens)
+    return right(collector, tokens)
 
-Engine.teacher_states = teacher_states
+RolloutCollector.teacher_states = teacher_states
 runpy.run_path("run.py", run_name="__main__")
 """
 
@@ -142,28 +147,19 @@ runpy.run_path("run.py", run_name="__main__")
 def test_a_teacher_that_is_wrong_in_one_process_stops_them_all(tmp_path):
     """Each asks it for the states of its own micro-batches, in the middle of passes that they make together."""
     (tmp_path / "bad.py").write_text(ONE_BAD_TEACHER)
-    command = [*TWO[:-1], str(tmp_path / "bad.py"), "objective=gkd", *ARGUMENTS, f"output_dir={tmp_path / 'run'}"]
-    process = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    options = ["objective=gkd", *ARGUMENTS, f"output_dir={tmp_path / 'run'}"]
+    process = forked.ranks(2, *options, script=tmp_path / "bad.py", timeout=120)
     assert process.returncode != 0
     assert process.stderr.count("error: process 1: planted") == 1
     assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "failed"
 
 
 def test_processes_that_were_given_different_options_say_so(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(forked.free_port())
+    shared = {**ENVIRONMENT, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     processes = [
-        subprocess.Popen(
-            [sys.executable, "run.py", f"train.lr={lr}", f"output_dir={tmp_path / str(rank)}"],
-            cwd=ROOT,
-            env={
-                **ENVIRONMENT, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-            },
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        forked.start(f"train.lr={lr}", f"output_dir={tmp_path / str(rank)}",
+                     env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank, lr in enumerate(["1e-4", "1e-3"])
     ]  # fmt: skip
     said = [process.communicate(timeout=120)[1] for process in processes]
@@ -177,18 +173,18 @@ def test_processes_that_were_given_different_options_say_so(tmp_path):
 
 def test_they_agree_on_where_a_run_goes_on_and_on_what_changes(tmp_path):
     one = one_process(tmp_path / "one")
-    newest = one / "checkpoints" / "step-10" / "optimizer.safetensors"
+    newest = one / "checkpoints" / "step-4" / "optimizer.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
     two = Path(shutil.copytree(one, tmp_path / "two"))
-    refused = torchrun(f"resume={two}", "train.steps=12")
+    refused = torchrun(f"resume={two}", "train.steps=6")
     assert refused.returncode != 0
-    assert refused.stderr.count("begun with other options: train.steps: 10 -> 12") == 1
+    assert refused.stderr.count("begun with other options: train.steps: 4 -> 6") == 1
     for run, resume in ((one, called), (two, torchrun)):
-        process = resume(f"resume={run}", "train.steps=12", "resume_with_changes=true")
+        process = resume(f"resume={run}", "train.steps=6", "resume_with_changes=true")
         assert process.returncode == 0, process.stderr
-        assert process.stderr.count("step-10/optimizer.safetensors: damaged") == 1
-        assert process.stderr.count("changed from step 6 on: train.steps: 10 -> 12") == 1
-    assert len(records(two, "train")) == 12
+        assert process.stderr.count("step-4/optimizer.safetensors: damaged") == 1
+        assert process.stderr.count("changed from step 3 on: train.steps: 4 -> 6") == 1
+    assert len(records(two, "train")) == 6
     assert_same_metrics(one, two)
 
 
