@@ -21,7 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from tgpo.cli.sweep_reports import ending, report
-from tgpo.config.compose import literal
+from tgpo.config.compose import in_its_folder, literal
 from tgpo.errors import STOPPED, RequestError
 from tgpo.runs.keys import option_of
 from tgpo.runs.sweep import Cell, Lock, Outcome, name_cells, newest_sweep, read_plan, write_plan
@@ -89,7 +89,7 @@ class TGPOSweeper(BasicSweeper):
         """Composed once, all of them: a name that does not exist ends the sweep before it begins."""
         if self.rerun:
             cells = read_plan(self.directory, arguments)
-            self.validate_batch_is_legal([list(cell.overrides) for cell in cells])
+            self.validate_batch_is_legal([list(map(in_its_folder, cell.overrides)) for cell in cells])
             return cells
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -137,7 +137,7 @@ class TGPOSweeper(BasicSweeper):
 
 def overrides_of(cell: Cell, sweep: Path, for_launcher: list[str]) -> list[str]:
     """The cell's own, and where it runs: its folder keeps its name, whatever is launched beside it."""
-    return [*cell.overrides, *for_launcher, f"hydra.sweep.dir={literal(str(sweep))}",
+    return [*map(in_its_folder, cell.overrides), *for_launcher, f"hydra.sweep.dir={literal(str(sweep))}",
             f"hydra.sweep.subdir={literal(cell.folder)}"]  # fmt: skip
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from tgpo.config.compose import prepared
+from tgpo.config.messages import choices
+
 CONF = Path(__file__).parents[1] / "conf"
 
 
@@ -20,8 +23,8 @@ def composed(*overrides: str) -> DictConfig:
 @lru_cache
 def composed_once(overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose("config", list(overrides))
+        return compose("config", list(map(prepared, overrides)))
 
 
 def group_choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted(choices(group))

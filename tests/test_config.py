@@ -9,7 +9,7 @@ from hydra.errors import MissingConfigException
 
 from tests.compose import CONF, composed, group_choices
 from tgpo.config.check import check
-from tgpo.config.compose import explain_hydra
+from tgpo.config.compose import explain_hydra, prepared
 
 CHOICES = [f"{group.name}={choice}" for group in sorted(CONF.iterdir()) if group.is_dir() and group.name != "experiment"
            for choice in group_choices(group.name)]  # fmt: skip
@@ -30,7 +30,7 @@ def test_every_experiment_composes_and_checks(experiment):
     config = composed(f"experiment={experiment}", HERE)
     check(config)
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        sweeper = compose("config", [f"experiment={experiment}"], return_hydra_config=True).hydra.sweeper
+        sweeper = compose("config", [prepared(f"experiment={experiment}")], return_hydra_config=True).hydra.sweeper
     for arm in sweeper.get("arms") or []:
         check(composed(f"experiment={experiment}", *arm.split(), HERE))
     for name, values in (sweeper.get("params") or {}).items():
@@ -42,12 +42,20 @@ def test_every_experiment_composes_and_checks(experiment):
             check(composed(f"experiment={experiment}", f"{name}={value}", HERE))
 
 
+def test_the_readme_has_a_line_for_every_group_and_every_kind_of_experiment():
+    text = (CONF / "README.md").read_text()
+    folders = [path.relative_to(CONF) for path in CONF.rglob("*") if path.is_dir()]
+    for folder in folders:
+        assert f"[`{folder}`]({folder})" in text, folder
+    assert len(folders) > 20
+
+
 def test_every_key_is_documented_where_it_is_defined():
     """A comment stands above each key's line or on it, or above the first of a block."""
     for path in sorted(CONF.rglob("*.yaml")):
         text = path.read_text()
         assert text.lstrip().startswith("#"), path
-        if path.parent.name in {"experiment", "tuned", "tuning", "student"}:
+        if path.relative_to(CONF).parts[0] in {"experiment", "tuned", "scale", "student"}:
             continue
         keys = [i for i, line in enumerate(text.splitlines()) if line and line[0].isalpha() and ":" in line]
         lines = text.splitlines()

@@ -61,7 +61,7 @@ def test_it_brings_the_dataset_too():
         ("student=tiny-peaked", {"student.name": "tiny-peaked", "train.lr": 1e-4, "train.dtype": "float32"}),
         ("train=tiny", {"train.lr": 1e-4, "train.dtype": "float32", "rollout.backend": "vllm"}),
         ("rollout=hf", {"rollout.backend": "hf", "rollout.max_response_length": 96, "train.lr": 1e-6}),
-        ("tuning=tiny", {"objective.weight": [0.5, 0.009375, 0.0]}),
+        ("scale=tiny", {"objective.weight": [0.5, 0.009375, 0.0]}),
         ("metrics=all", {"metrics.gradient_variance_method": "exact"}),
         ("objective=rkl", {"objective._target_": "tgpo.objectives.rkl.RKL", "train.lr": 1e-6}),
         ("train.lr=3e-5", {"train.lr": 3e-5, "train.dtype": "bfloat16"}),

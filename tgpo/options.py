@@ -219,7 +219,7 @@ class RunOptions(Options):
     preflight_only: bool
     sweep_dir: str | None = None
     rerun: Literal["failed"] | None = None
-    tuning: dict[str, Any]
+    scale: dict[str, Any]
     objective: dict[str, Any]
     task: dict[str, Any]
     student: StudentOptions

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tgpo.cli import job
 from tgpo.config import CONF
-from tgpo.config.compose import quoted
+from tgpo.config.compose import prepared
 from tgpo.config.messages import explain_hydra
 from tgpo.errors import INTERRUPTED, REQUEST_IS_WRONG, RequestError, lines_of, program, without_credentials
 from tgpo.options import KEY_ADVICE
@@ -49,7 +49,7 @@ def guard(main: Callable[[], None]) -> None:
         if without_credentials(argument) != argument:  # before a folder of a sweep is named after it
             what = "an address with a user name or password would be written into the run"
             fail(RequestError(f"{argument}: {what}; {KEY_ADVICE}"))
-    sys.argv[1:] = map(quoted, sys.argv[1:])
+    sys.argv[1:] = map(prepared, sys.argv[1:])
     take_sigterm()
     try:
         check_flags()

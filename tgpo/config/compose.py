@@ -20,6 +20,7 @@ from tgpo.config.check import check, to_container
 from tgpo.config.messages import explain_hydra
 from tgpo.config.request import Request
 from tgpo.errors import RequestError, program
+from tgpo.runs.keys import current_override
 
 PLAIN = re.compile(r"[\w./:+-]*", re.ASCII)  # what Hydra's grammar reads as it stands
 
@@ -43,7 +44,7 @@ def request_of(command: str, overrides: list[str]) -> tuple[Request, dict[str, A
 def composed(name: str, overrides: list[str]) -> dict[str, Any]:
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            found = to_container(compose(name, [*map(quoted, overrides), "output_dir=none"]))
+            found = to_container(compose(name, [*map(prepared, overrides), "output_dir=none"]))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise RequestError(explain_hydra(error, name)) from error
     if found["resume"] is not None:
@@ -60,6 +61,28 @@ def nested_hydra() -> Iterator[None]:
         yield
     finally:
         Singleton.set_state(state)
+
+
+def prepared(override: str) -> str:
+    """The override as Hydra is to read it: today's names, an experiment's folder added, an existing path quoted."""
+    return quoted(in_its_folder(current_override(override)))
+
+
+def in_its_folder(override: str) -> str:
+    """`experiment=length` becomes `experiment=ablation/length`, where that folder of `conf/experiment/` holds it.
+
+    The folders sort the experiments by kind; an experiment is named without its folder, or, where that is part of an
+    older name, as `ablation_weight` or `paper_7b`.
+    """
+    key, _, value = override.partition("=")
+    if key != "experiment":
+        return override
+    root = CONF / "experiment"
+    folders: dict[str, str] = {}
+    for path in root.glob("*/*.yaml"):
+        choice = f"{path.parent.name}/{path.stem}"
+        folders |= {path.stem: choice, f"{path.parent.name}_{path.stem}": choice}
+    return f"{key}=" + ",".join(folders.get(name, name) for name in value.split(","))
 
 
 def quoted(argument: str) -> str:

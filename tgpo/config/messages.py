@@ -52,7 +52,8 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def choices(group: str) -> list[str]:
-    return [path.stem for path in (CONF / group).glob("*.yaml")]
+    """The names of a group's choices. Experiments lie in folders, and are named without them."""
+    return [path.stem for path in (CONF / group).glob("**/*.yaml" if group == "experiment" else "*.yaml")]
 
 
 def known_names(name: str) -> list[str]:

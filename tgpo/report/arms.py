@@ -15,12 +15,12 @@ from tgpo.runs.keys import NOT_PART_OF_THE_EXPERIMENT, option_of
 OBJECTIVE = "objective"
 # groups whose choice names a setting, in the order they are named
 SETTING = ("student", "teacher", "task")
-GROUPS = (OBJECTIVE, *SETTING, "tuning", "demonstrations", "rollout", "train", "eval")
+GROUPS = (OBJECTIVE, *SETTING, "scale", "demonstrations", "rollout", "train", "eval")
 # never what a comparison is about, even when overridden
 NEVER = (*NOT_PART_OF_THE_EXPERIMENT, "seed", "name", "experiment", "hydra")
 PLACES = ("student.path", "teacher.path", "demonstrations.path")
 # how a run is computed and measured: an arm only where an override says so
-HOW = ("metrics", "server", "vllm", "tuning", "train.threads", "train.device", "train.checkpoint_every",
+HOW = ("metrics", "server", "vllm", "scale", "train.threads", "train.device", "train.checkpoint_every",
        "train.keep_checkpoints", "train.max_logits", "train.max_tokens_per_micro_batch")  # fmt: skip
 
 

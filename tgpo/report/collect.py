@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from tgpo.errors import RequestError
-from tgpo.runs.files import read_json, read_yaml
+from tgpo.runs.directory import read_config
+from tgpo.runs.files import read_json
 from tgpo.runs.jsonl import read_lines, read_records
 
 WORDS = {"kind", "gradient/variance_method"}  # of a record, all that is not a number
@@ -73,7 +74,7 @@ def read_run(path: Path) -> RunFiles:
     check_records(path / "metrics.jsonl", records)
     return RunFiles(
         path=path,
-        config=read_yaml(path / "config.yaml"),
+        config=read_config(path / "config.yaml"),
         provenance=read_json(path / "provenance.json"),
         status=read_json(path / "status.json"),
         train=frame([r for r in records if r.get("kind") == "train"]),

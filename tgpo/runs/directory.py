@@ -13,6 +13,7 @@ import yaml
 from tgpo.errors import RequestError
 from tgpo.runs.files import claim, read_json, read_yaml, write_whole
 from tgpo.runs.jsonl import drop_after, read_records
+from tgpo.runs.keys import current_config
 
 SWEEP_PLAN = "sweep.json"  # in a sweep's folder: its runs, also those that never began
 
@@ -48,7 +49,7 @@ class RunDirectory:
         path = self.path / "config.yaml"
         if not path.is_file():
             raise RequestError(f"resume={self.path}: no run there (no config.yaml)")
-        return read_yaml(path)
+        return read_config(path)
 
     def drop_after(self, step: int) -> None:
         """Removes the records that a resumed run will write again."""
@@ -97,6 +98,11 @@ def complete(folder: Path) -> list[Path]:
 
 def step_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A run's `config.yaml`, with today's names where an older version wrote it."""
+    return current_config(read_yaml(path))
 
 
 def rendered(resolved: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from tgpo.errors import RequestError
 from tgpo.runs.directory import SWEEP_PLAN as PLAN
 from tgpo.runs.directory import complete
 from tgpo.runs.files import make_folder, read_json, write_whole
-from tgpo.runs.keys import OF_THE_SWEEP, option_of
+from tgpo.runs.keys import OF_THE_SWEEP, current_override, option_of
 
 LONGEST_NAME = 160  # bytes of a folder's name that is made of overrides; file systems take 255
 
@@ -85,7 +85,8 @@ def read_plan(sweep: Path, arguments: Sequence[str]) -> list[Cell]:
         raise RequestError(f"rerun=failed: no sweep in {sweep} (no {PLAN})")
     plan = read_json(sweep / PLAN)
     try:
-        began_with, cells = plan["arguments"], [Cell(c["folder"], tuple(c["overrides"])) for c in plan["cells"]]
+        began_with = plan["arguments"]
+        cells = [Cell(cell["folder"], tuple(map(current_override, cell["overrides"]))) for cell in plan["cells"]]
     except (KeyError, TypeError):
         raise RequestError(f"{sweep / PLAN}: not the record of a sweep; start a new one") from None
     kept = [a for a in arguments if option_of(a) not in OF_THE_SWEEP]
