@@ -1,6 +1,6 @@
-"""Hydra's own sweeper, with a memory: what the sweep consists of is on disk before it begins, and what failed is told.
+"""Hydra's own sweeper, which also records the sweep's runs on disk before the first begins, and reports failed ones.
 
-Hydra finds plugins in the namespace package `hydra_plugins` alone. What a sweep is lives in `tgpo/runs/sweep.py`.
+Hydra finds plugins only in the namespace package `hydra_plugins`. `tgpo/runs/sweep.py` defines what a sweep is.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ Launched = dict[str, Outcome]
 
 
 class TGPOSweeper(BasicSweeper):
-    """`params` are multiplied out as Hydra does, the first slowest; each combination is run with each of `arms`.
+    """Runs the product of all values of `params`, as Hydra does (the first varies slowest), with each of `arms`.
 
-    An arm is one or several options, `objective=kdrl objective.mask=incorrect`: what no product of values can list.
+    An arm is one or several options, such as `objective=kdrl objective.mask=incorrect`, for combinations that are not a
+    product of values.
     """
 
     def __init__(
@@ -57,12 +58,12 @@ class TGPOSweeper(BasicSweeper):
         given = [option_of(o) for o in [*config.hydra.overrides.task, *config.hydra.overrides.hydra]]
         if self.rerun and not {"sweep_dir", "hydra.sweep.dir"} & set(given):
             self.directory = newest_sweep(self.directory.parent)
-        with open_dict(config):  # where launchers put files of their own
+        with open_dict(config):  # launchers write their own files there
             config.hydra.sweep.dir = str(self.directory)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Runs every cell that is not done, tells which are not done then, and ends the process."""
+        """Runs every cell that is not done, prints which are still not done afterwards, and ends the process."""
         cells = self.planned(arguments)
         for_launcher = [o for o in arguments if option_of(o) == "launcher"]
         waiting = [cell for cell in cells if not cell.is_done(self.directory)]
@@ -73,20 +74,20 @@ class TGPOSweeper(BasicSweeper):
             self.launch_all(waiting, for_launcher, outcomes)
         except KeyboardInterrupt:
             interrupted = True
-        except Exception:  # noqa: BLE001  of the launcher, whatever it is: what the runs left is still told
+        except Exception:  # noqa: BLE001  any error of the launcher: the runs' states are still reported
             traceback.print_exc()
         finally:
             lock.release()
         end = ending(self.directory, cells, outcomes, interrupted)
         try:
             report(self.directory, cells)
-        except Exception:  # noqa: BLE001  whatever it is: what failed is still listed below
+        except Exception:  # noqa: BLE001  any error: failed runs are still listed below
             traceback.print_exc()
         print("\n".join(end.lines), file=sys.stderr if end.code else sys.stdout, flush=True)
         sys.exit(end.code)
 
     def planned(self, arguments: list[str]) -> list[Cell]:
-        """Composed once, all of them: a name that does not exist ends the sweep before it begins."""
+        """Returns the cells. All are composed once, so that a wrong name ends the sweep before it begins."""
         if self.rerun:
             cells = read_plan(self.directory, arguments)
             self.validate_batch_is_legal([list(map(in_its_folder, cell.overrides)) for cell in cells])
@@ -102,13 +103,13 @@ class TGPOSweeper(BasicSweeper):
         return cells
 
     def launch_all(self, waiting: Sequence[Cell], for_launcher: list[str], outcomes: Launched) -> None:
-        """All of them, whatever becomes of any.
+        """Runs all cells, even if some of them fail.
 
-        A process that is killed takes its pool with it. Cells that had not begun get a new pool; those that had begin
-        again one by one, so that only the one that is killed again is lost.
+        A killed process breaks its pool. Cells that had not begun run in a new pool; those that were running start
+        again one at a time, so that only the one that is killed again is lost.
         """
         again: list[Cell] = []
-        since = time.time()  # what stands there of an earlier attempt says nothing of this one
+        since = time.time()  # a status from before this time is of an earlier attempt
         while waiting:
             try:
                 self.launch(waiting, for_launcher, outcomes)
@@ -131,12 +132,12 @@ class TGPOSweeper(BasicSweeper):
         for cell, returned in zip(cells, self.launcher.launch(batch, initial_job_idx=0), strict=True):
             try:
                 outcomes[cell.folder] = returned.return_value
-            except Exception as error:  # noqa: BLE001  of the job, whatever it is: the cell's reason
+            except Exception as error:  # noqa: BLE001  any error of the job is the cell's reason
                 outcomes[cell.folder] = Outcome(STOPPED, f"{type(error).__name__}: {error}")
 
 
 def overrides_of(cell: Cell, sweep: Path, for_launcher: list[str]) -> list[str]:
-    """The cell's own, and where it runs: its folder keeps its name, whatever is launched beside it."""
+    """Returns the cell's overrides with its folder, which keeps its name whatever else is launched."""
     return [*map(in_its_folder, cell.overrides), *for_launcher, f"hydra.sweep.dir={literal(str(sweep))}",
             f"hydra.sweep.subdir={literal(cell.folder)}"]  # fmt: skip
 

@@ -195,7 +195,7 @@ def test_the_recorded_command_has_no_credentials(monkeypatch):
 
 @pytest.mark.parametrize("name", ["../../x", "/x", "a/b", "..", ".", "", ".hidden", "a\\b", "a b"])
 def test_a_name_is_not_a_path(name):
-    with pytest.raises(RequestError, match="a folder is called so"):
+    with pytest.raises(RequestError, match="it names a folder"):
         check(composed("output_dir=unused", f"name='{name}'"))
 
 
@@ -217,8 +217,8 @@ def test_long_overrides_that_differ_at_the_end_name_different_folders():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["name=../../escaped"], "a folder is called so"),
-        (["-m", "name=../../escaped,../escaped"], "a folder is called so"),
+        (["name=../../escaped"], "it names a folder"),
+        (["-m", "name=../../escaped,../escaped"], "it names a folder"),
         (["-m", "student.path=../../../../escaped/x,tiny:nope"], "student.path"),
         ([f"server.urls=['http://u:{SECRET}@h:80']"], "server.key_variable"),
         (["-m", f"server.urls=['http://u:{SECRET}@h:80']", "seed=1,2"], "server.key_variable"),

@@ -1,4 +1,4 @@
-"""The exceptions that are told in one line, without a traceback: a wrong request, and what had to stop."""
+"""The exceptions that are reported in one line, without a traceback: a wrong request, or a run that had to stop."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ STOPPED, REQUEST_IS_WRONG, INTERRUPTED = 1, 2, 130  # exit codes
 
 
 class RequestError(Exception):
-    """What is wrong and how to mend it, in one line for the person who typed the command. Exit code 2."""
+    """The request is wrong: the message says what and how to fix it, in one line. Exit code 2."""
 
 
 class ProblemsError(RequestError):
-    """Several things are wrong: each is told in a line of its own."""
+    """Several things are wrong; each is printed on its own line."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(problems)
@@ -31,18 +31,18 @@ class ProblemsError(RequestError):
 
 
 class StoppedError(Exception):
-    """Why a run that was in order cannot go on; it leaves a checkpoint. Exit code 1."""
+    """A run whose request was right cannot continue; it leaves a checkpoint. Exit code 1."""
 
 
 def program(command: str | None = None) -> str:
-    """How this program, or another command of it, is called: `tgpo` where that is installed and was used."""
+    """Returns the command line of this program or of another of its commands: `tgpo ...` if it was started that way."""
     if Path(sys.argv[0]).name == "tgpo":
         return "tgpo" if command is None else f"tgpo {command}"
     return "python run.py" if command is None else f"python -m tgpo.{command}"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's own, with a mistake told as everywhere else: one line, exit code 2."""
+    """argparse's parser, with errors reported as everywhere else: one line, exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         end(f"error: {message}; {self.prog} --help lists the options", REQUEST_IS_WRONG)
@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
 
 @contextmanager
 def exit_on_error(if_interrupted: str = "interrupted") -> Iterator[None]:
-    """Around what a program does: each of these exceptions, and Ctrl-C, ends it with its line and its exit code."""
+    """Wraps a program's work: each of these exceptions, and Ctrl-C, ends the program with its line and exit code."""
     try:
         yield
     except RequestError as error:
@@ -67,7 +67,7 @@ def end(line: str, code: int) -> NoReturn:
 
 
 def lines_of(error: RequestError) -> str:
-    """A line for each problem."""
+    """Returns one line for each problem."""
     problems = error.problems if isinstance(error, ProblemsError) else [str(error)]
     return "\n".join(f"error: {without_credentials(problem)}" for problem in problems)
 
@@ -76,16 +76,16 @@ FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", 
 
 
 def no_room(error: BaseException) -> str | None:
-    """What the disk says where it takes no more; None for another error. safetensors tells it in its text alone."""
+    """Returns the reason if the disk accepts no more data, else None. safetensors has the code only in its message."""
     if isinstance(error, OSError) and error.errno in FULL:
         return FULL[error.errno]
-    found = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
-    return FULL.get(int(found[1])) if found else None
+    match = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    return FULL.get(int(match[1])) if match else None
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Where the disk takes no more, the run stops and says at which path: the system's own error has none."""
+    """Raises StoppedError with the path if the disk accepts no more data; the system's own error does not name it."""
     try:
         yield
     except Exception as error:
@@ -95,12 +95,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def without_credentials(text: str) -> str:
-    """The text with the user name and password of every address taken out: `http://...@host`."""
+    """Returns the text without the user name and password of any address: `http://...@host`."""
     return re.sub(r"(\w://)[^/\s'\"\[\],]*@", r"\1...@", text)
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or the list of valid names where none is near."""
+    """Returns `; did you mean 'x'?`, or the list of valid names if none is similar and there are at most 20."""
     choices = sorted(valid)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     if near:

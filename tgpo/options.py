@@ -1,4 +1,4 @@
-"""Every option, typed and bounded; `conf/` documents each where it is defined."""
+"""The type and bounds of every option; `conf/` documents each where it is defined."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 KEY_ADVICE = "put the server's key into the environment variable that server.key_variable names"
-MOST_THREADS = 1_024  # some libraries crash where a system has no more to give
+MOST_THREADS = 1_024  # some libraries crash if the system cannot start as many threads as requested
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -22,7 +22,7 @@ class Options(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """pydantic takes it for 1."""
+        """Raises ValueError for true or false where the option is not a switch: pydantic would accept true as 1."""
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation not in (bool, bool | None):
             raise ValueError("input should not be true or false")
         return value
@@ -54,7 +54,7 @@ class TeacherOptions(Options):
 
     @property
     def local_path(self) -> str | None:
-        """None where there is no teacher, or where it is behind a server."""
+        """The teacher's path; None if there is no teacher or it is behind a server."""
         return None if self.backend == "server" else self.path
 
 
@@ -73,7 +73,7 @@ class ServerOptions(Options):
     concurrency: int = Field(ge=1)
     timeout: float = Field(gt=0)
     patience: float = Field(ge=0)
-    key_variable: str = Field(pattern="^[A-Z_][A-Z0-9_]*$")  # the key itself, given by mistake, is not of this form
+    key_variable: str = Field(pattern="^[A-Z_][A-Z0-9_]*$")  # refuses most keys that are given here by mistake
 
     @field_validator("urls")
     @classmethod
@@ -117,16 +117,16 @@ class RolloutOptions(Options):
     def _cap_has_two_policies(self) -> RolloutOptions:
         if self.importance_cap is not None and self.old_logprobs != "recompute":
             raise ValueError(
-                "importance_cap: it weighs the trainer's policy against the sampler's; set old_logprobs=recompute"
+                "importance_cap: it compares the trainer's policy with the sampler's; set old_logprobs=recompute"
             )
         if self.importance_cap is not None and self.temperature != 1:
-            raise ValueError("importance_cap: it needs temperature=1: the sampler's log-probabilities are those")
+            raise ValueError("importance_cap: it needs temperature=1, that of the sampler's log-probabilities")
         return self
 
 
 class TrainOptions(Options):
     steps: int = Field(ge=1)
-    lr: float = Field(gt=0, le=1)  # AdamW moves a weight by about this much a step; so it never leaves float32
+    lr: float = Field(gt=0, le=1)  # AdamW moves a weight by about this much per step; the bound avoids overflow
     warmup_steps: int = Field(ge=0)
     lr_schedule: Literal["constant", "linear", "cosine"]
     betas: tuple[Beta, Beta]
@@ -134,7 +134,7 @@ class TrainOptions(Options):
     max_grad_norm: float = Field(gt=0)
     updates_per_batch: int = Field(ge=1)
     max_tokens_per_micro_batch: int = Field(ge=1)
-    passes_at_once: int | None = Field(default=1, ge=1, le=MOST_THREADS)  # what runs of before there was one did
+    passes_at_once: int | None = Field(default=1, ge=1, le=MOST_THREADS)  # 1: as before this option existed
     max_logits: int = Field(ge=1)
     entropy_bonus: float = Field(ge=0)
     gradient_checkpointing: bool
@@ -144,11 +144,14 @@ class TrainOptions(Options):
     dtype: Literal["float32", "bfloat16", "float64"]
     device: str
     threads: int | None = Field(ge=1, le=MOST_THREADS)
-    profile: bool = False  # runs of before there was such an option are resumed too
+    profile: bool = False  # a default, so that runs made before this option existed can be resumed
 
     def passes(self, on_cpu: bool, processes: int, threads: int) -> int:
-        """How many at a time. A GPU is kept busy by one, the processes of a sharded model take theirs together, and
-        checkpointing changes the model while a pass runs; elsewhere `passes_at_once`, or one a thread."""
+        """Returns how many forward and backward passes to run at a time: `passes_at_once`, or one per thread.
+
+        It is 1 on a GPU, which one pass keeps busy; with several processes, which run a sharded model's passes
+        together; and with gradient checkpointing, which changes the model during a pass.
+        """
         if not on_cpu or processes > 1 or self.gradient_checkpointing:
             return 1
         return self.passes_at_once or self.threads or threads
@@ -209,12 +212,12 @@ class LoggerOptions(Options):
 
 
 class RunOptions(Options):
-    """The whole configuration. `objective` and `task` check themselves when they are built."""
+    """The complete configuration. `objective` and `task` are checked when they are built."""
 
     name: str
-    seed: int = Field(ge=0, lt=2**63)  # what torch takes
+    seed: int = Field(ge=0, lt=2**63)  # the range that torch accepts
     resume: str | None
-    resume_with_changes: bool = False  # runs of before there was such an option are resumed too
+    resume_with_changes: bool = False  # a default, so that runs made before this option existed can be resumed
     output_dir: str
     preflight_only: bool
     sweep_dir: str | None = None
@@ -240,7 +243,7 @@ class RunOptions(Options):
     @classmethod
     def _names_a_folder(cls, name: str) -> str:
         if not re.fullmatch(r"\w[\w.+=-]*", name):
-            raise ValueError("a folder is called so: letters, digits and . _ + = - only")
+            raise ValueError("it names a folder: letters, digits and . _ + = - only")
         return name
 
     @model_validator(mode="after")

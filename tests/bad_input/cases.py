@@ -184,8 +184,8 @@ RUN = [
     ("output_dir=null", "output_dir=None: give a folder"),
     ("output_dir={run}", "already holds a run; go on with it"),
     ("hydra.run.dir={file}", "file exists; give a folder that can be written"),
-    ("name=../../x", "a folder is called so"),
-    ("name=", "name=: a folder is called so"),
+    ("name=../../x", "it names a folder"),
+    ("name=", "name=: it names a folder"),
     # resume
     ("resume=/nowhere/at/all", "resume=/nowhere/at/all: no run there (no config.yaml)"),
     ("resume=", "resume=: give a folder"),

@@ -60,7 +60,7 @@ def test_runs_that_fail_or_are_refused_are_listed_and_the_rest_is_done(tmp_path)
     assert "0_objective.weight=[1e+38,0,1e+38],teacher=tiny: stopped: 1 steps in a row" in told[1]
     assert "1_objective.weight=[1e+38,0,1e+38],teacher=none: error: objective=tgpo needs a teacher" in told[2]
     assert "3_objective.weight=[0.5,0,0.5],teacher=none: error: objective=tgpo needs a teacher" in told[3]
-    assert "mend its options" in told[4]  # and the one that failed may be run again
+    assert "fix its options" in told[4]  # and the one that failed may be run again
     assert "rerun=failed" in told[5]
     assert "Traceback" not in process.stderr
     found = [status(run) for run in runs_of(tmp_path / "s")]

@@ -101,7 +101,7 @@ def test_what_is_done_is_kept_and_what_would_differ_is_made_again(tmp_path):
         ("student.path=tiny:large-gap", "weights"),
     ]:
         _, said, told = evaluated(ready(*change.split()), tmp_path)
-        assert said == [f"arithmetic: made anew, the one in {tmp_path} has another '{key}'"]
+        assert said == [f"arithmetic: made again, the one in {tmp_path} has another '{key}'"]
         assert told
         evaluated(ready(), tmp_path)
 

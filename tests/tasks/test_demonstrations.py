@@ -42,7 +42,7 @@ class Student:
 
 def test_keeps_the_right_ones_that_end(tmp_path, problems):
     tally = write(tmp_path, problems, Student(), TASK.rewards, 2, RECIPE)
-    assert tally == Tally(asked=10, answered=10, kept=10)
+    assert tally == Tally(problems=10, answered=10, kept=10)
     found = read(tmp_path)
     assert [found.of(p) for p in problems[:4]] == [[(0, len(p.prompt), 1)] for p in problems[:4]]
     assert found.longest[1] == 3
@@ -52,7 +52,7 @@ def test_keeps_the_right_ones_that_end(tmp_path, problems):
 
 
 def test_a_problem_met_twice_is_asked_once(tmp_path, problems):
-    assert write(tmp_path, problems + problems, Student(), TASK.rewards, 1, RECIPE).asked == 10
+    assert write(tmp_path, problems + problems, Student(), TASK.rewards, 1, RECIPE).problems == 10
 
 
 def test_goes_on_where_it_was_cut_short(tmp_path, problems):
@@ -97,7 +97,7 @@ def test_parts_of_problems_that_were_edited_are_made_anew(tmp_path, problems):
 
 def test_a_problem_without_a_right_answer_has_none(tmp_path, problems):
     tally = write(tmp_path, problems, Student(), lambda p, r: TASK.rewards(p, ["?"] * len(r)), 1, RECIPE)
-    assert tally == Tally(asked=10, answered=0, kept=0)
+    assert tally == Tally(problems=10, answered=0, kept=0)
     assert read(tmp_path).of(problems[0]) == ()
 
 

@@ -1,4 +1,4 @@
-"""From a checked request to the models of a run: the device, the student, its rollout engine and the teacher."""
+"""Loads what a checked request describes: the device, the student, its rollout engine and the teacher."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tgpo.runtime import collectives
 from tgpo.runtime.parallel_map import ParallelMap
 from tgpo.teachers.base import Teacher
 
-DEFAULT_THREADS = torch.get_num_threads()  # before any job of a sweep has changed it
+DEFAULT_THREADS = torch.get_num_threads()  # read before any job of a sweep changes it
 
 
 def prepare(options: RunOptions) -> torch.device:
-    """Seeds torch and makes it deterministic where that can be had; returns the device to work on."""
+    """Seeds torch, makes it deterministic on CPU, and returns the device to work on."""
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.train.threads or DEFAULT_THREADS)
     device = pick_device(options.train.device)
-    # on CUDA it would cost speed and still not hold across attention kernels
+    # on CUDA this would cost speed without making all attention kernels deterministic
     torch.use_deterministic_algorithms(device.type == "cpu")
     if device.type == "cpu":
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
@@ -37,7 +37,7 @@ def parallel_map_for(device: torch.device, train: TrainOptions) -> ParallelMap:
 
 
 class Student(NamedTuple):
-    """A model as `path` has it, its tokenizer, and the tokens that end a response."""
+    """The model at `path`, its tokenizer, and the ids of the tokens that end a response."""
 
     path: str
     model: PreTrainedModel
@@ -46,7 +46,7 @@ class Student(NamedTuple):
 
 
 def load_student(options: RunOptions, device: torch.device, trained: Path | None = None) -> Student:
-    """The student, or what became of it by the checkpoint `trained`, whose tokenizer has the template already."""
+    """Loads the student, or its weights at the checkpoint `trained`, whose tokenizer already has the chat template."""
     student = options.student
     path = str(trained / "model") if trained else resolve(student.path, student.revision)
     tokenizer = load_tokenizer(path, chat_template=None if trained else student.chat_template)
@@ -55,7 +55,7 @@ def load_student(options: RunOptions, device: torch.device, trained: Path | None
 
 
 def load_rollout(request: Request, student: Student, longest: int) -> RolloutEngine:
-    """`rollout.backend=hf` is `tgpo/rollout/hf.py`, imported only when asked for."""
+    """Loads the rollout engine. Its module, such as `tgpo/rollout/hf.py`, is imported only if it is used."""
     options, dtype = request.options, request.options.train.dtype
     path, model, tokenizer, ends = student
     if options.rollout.backend == "hf":
@@ -69,7 +69,7 @@ def load_rollout(request: Request, student: Student, longest: int) -> RolloutEng
 
 
 def load_teacher(request: Request, device: torch.device, vocabulary: int, longest: int) -> Teacher:
-    """`teacher.backend=hf` is `tgpo/teachers/hf.py`, imported only when asked for."""
+    """Loads the teacher. Its module, such as `tgpo/teachers/hf.py`, is imported only if it is used."""
     options, train, teacher = request.options, request.options.train, request.options.teacher
     assert teacher.path is not None
     if teacher.backend == "server":
@@ -80,7 +80,7 @@ def load_teacher(request: Request, device: torch.device, vocabulary: int, longes
     if teacher.backend == "hf":
         from tgpo.teachers import hf
 
-        # cores of its own: the trainer's passes may ask it
+        # a ParallelMap of the teacher's own, because passes that run in the trainer's may query the teacher
         budget = (train.max_logits, train.max_tokens_per_micro_batch, parallel_map_for(device, train))
         return hf.load(path, train.dtype, device, vocabulary, *budget, replaced=teacher.config)
     from tgpo.teachers import vllm

@@ -1,5 +1,5 @@
-"""The parts of a run with several processes: each samples and scores its share, and all of them hold the whole batch
-afterwards, as one process would.
+"""The components of a run with several processes. Each process samples and scores its share of a batch; afterwards all
+processes hold the complete batch, as a single process would.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from tgpo.types.teacher import TeacherQuery, TeacherSignal
 
 
 def shard(policy: Policy, dtype: str) -> None:
-    """FSDP2: each block, then the rest, so that a process holds its part of weights, gradients and moments."""
+    """Shards the model by FSDP2, each block and then the rest.
+
+    A process then holds only its part of the weights, the gradients and the optimizer's moments.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -33,7 +36,7 @@ def shard(policy: Policy, dtype: str) -> None:
 
 
 class SharedRollout:
-    """A rollout engine of each process's own, which answers its share of the problems."""
+    """Wraps each process's own rollout engine, which generates responses to its share of the problems."""
 
     def __init__(self, engine: RolloutEngine) -> None:
         self.engine = engine
@@ -47,8 +50,8 @@ class SharedRollout:
         )
 
         def answer() -> list[Rollout]:
-            found = self.engine.generate(problems[own], part) if problems[own] else []
-            return [replace(rollout, group=rollout.group + own.start) for rollout in found]
+            rollouts = self.engine.generate(problems[own], part) if problems[own] else []
+            return [replace(rollout, group=rollout.group + own.start) for rollout in rollouts]
 
         return [rollout for rollouts in run_on_all_ranks(answer) for rollout in rollouts]
 
@@ -57,9 +60,9 @@ class SharedRollout:
 
 
 class SharedTeacher:
-    """A teacher of each process's own, which scores its share of the sequences.
+    """Wraps each process's own teacher, which scores its share of the sequences.
 
-    Hidden states are not handed round, being too large: asked for those, it answers for all it is given.
+    Hidden states are too large to exchange: for a query that needs them, each process scores all sequences it is given.
     """
 
     states_width = None
@@ -79,10 +82,10 @@ class SharedTeacher:
             part = tokens.select(rows)
             return self.teacher.score(part, query.select(rows, part.mask_BT.shape[1])).to("cpu")
 
-        whole: dict[str, Any] = {}
+        grids: dict[str, Any] = {}
         for part, signal in zip(slices_per_rank(shape[0]), run_on_all_ranks(answer), strict=True):
             for name, value in vars(signal).items():
                 if value is not None:
-                    grid = whole.setdefault(name, value.new_zeros(*shape, *value.shape[2:], device=device))
+                    grid = grids.setdefault(name, value.new_zeros(*shape, *value.shape[2:], device=device))
                     grid[part, : value.shape[1]] = value.to(device)
-        return TeacherSignal(**whole)
+        return TeacherSignal(**grids)

@@ -1,6 +1,6 @@
-"""One job, from the configuration that Hydra composed to an exit code.
+"""Runs one job, from the configuration that Hydra composed to an exit code.
 
-0 is done, 2 means that the request is wrong, 130 that it was interrupted, 1 is anything else.
+The exit code is 0 if the job is done, 2 if the request is wrong, 130 if it was interrupted, 1 for anything else.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from tgpo.runtime.torchrun import (
 
 
 def run_job(config: DictConfig) -> Outcome:
-    """Runs one job. Alone it ends the process with its exit code; in a sweep it returns it, and the next one begins."""
-    take_sigterm()  # also where a launcher began this process
+    """Runs one job. In a sweep it returns the outcome; otherwise it ends the process, unless the exit code is 0."""
+    take_sigterm()  # again here, because a launcher may have started this process
     hydra = HydraConfig.get()
     alone = hydra.mode == RunMode.RUN
     directory = Path(hydra.runtime.output_dir)
@@ -71,14 +71,14 @@ def run_job(config: DictConfig) -> Outcome:
     elif outcome.code:
         record_failure(config, directory, outcome)
         if outcome.code == INTERRUPTED and hydra.launcher._target_.endswith("BasicLauncher"):
-            raise KeyboardInterrupt  # the sweep was asked to stop, not this run of it alone
+            raise KeyboardInterrupt  # the interrupt was meant for the sweep, not only for this run
     return outcome
 
 
 def describe(config: DictConfig, directory: Path) -> tuple[list[str], str | None]:
-    """Writes into the configuration where it runs, what was typed, and which choices that made.
+    """Records in the configuration the output folder, the overrides that were typed, and the choices they made.
 
-    Returns the overrides as they were typed, and `rerun`, which like all options of a sweep is no part of a run.
+    Returns the overrides as they were typed, and `rerun`, which like all options of a sweep is not part of a run.
     """
     hydra = HydraConfig.get()
     typed = [str(o) for o in OmegaConf.to_container(hydra.overrides.task) or ()]
@@ -102,7 +102,7 @@ def end_alone(directory: Path, outcome: Outcome) -> None:
 
 
 def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
-    """Checks the request, then runs it. A wrong one leaves nothing behind."""
+    """Checks the request, then runs it. A wrong request leaves no files."""
     try:
         changes: Changes = {}
 
@@ -137,7 +137,7 @@ def check_command(config: DictConfig) -> None:
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if config.resume is not None and sweep:
         raise RequestError("resume goes on with one run; leave out -m (a sweep goes on with rerun=failed)")
-    for key in ("resume_with_changes", "preflight_only"):  # a resumed run's own are checked in place of these
+    for key in ("resume_with_changes", "preflight_only"):  # `check` sees the saved values of a resumed run instead
         if not isinstance(config[key], bool):
             raise RequestError(f"{key}={config[key]}: it is true or false")
     if config.resume is None and config.resume_with_changes:
@@ -149,33 +149,39 @@ def check_command(config: DictConfig) -> None:
 
 
 def configuration_of(config: DictConfig, own: Path, resume: bool, changes: Changes) -> Any:
-    """The configuration to run: the one composed now, or that of the run that is resumed, whose `changes` are added."""
+    """Returns the configuration to run: the one composed now, or the resumed run's own with the requested changes.
+
+    The changes are added to `changes`.
+    """
     if not resume:
         return config
-    found = RunDirectory(own).config() | {"output_dir": str(own)}  # it may have been moved
+    configuration = RunDirectory(own).config() | {"output_dir": str(own)}  # the folder may have been moved
     if config.resume is not None:
-        found, new = with_changes(found, config, own)
+        configuration, new = with_changes(configuration, config, own)
         changes.update(new)
-    return found
+    return configuration
 
 
 def with_changes(own: dict[str, Any], config: DictConfig, run: Path) -> tuple[dict[str, Any], Changes]:
-    """The resumed run's own configuration with the options given beside `resume`, which must be allowed to change."""
+    """Returns the resumed run's own configuration with the options given beside `resume`, and what they change.
+
+    Raises RequestError for an option that must not change.
+    """
     given = [o for o in config.overrides if option_of(o) not in OF_RESUMING]
     if any(option_of(o) == "output_dir" for o in config.overrides):
         raise RequestError("resume goes on in the run's own folder; leave out output_dir")
     if not given:
         return own, {}
-    again = {option_of(o) for o in given}
-    overrides = [o for o in own["overrides"] if option_of(o) not in again] + given
+    given_keys = {option_of(o) for o in given}
+    overrides = [o for o in own["overrides"] if option_of(o) not in given_keys] + given
     with nested_hydra():
         before, after = (check(composed("config", o)).resolved for o in (own["overrides"], overrides))
-    found, changes = changed(own, before, after)
+    merged, changes = changed(own, before, after)
     check_changes(run, changes, config.resume_with_changes)
     if changes:
         chosen = {option_of(o): o.partition("=")[2] for o in given if option_of(o) in own["choices"]}
-        found |= {"overrides": overrides, "choices": own["choices"] | chosen}
-    return found, changes
+        merged |= {"overrides": overrides, "choices": own["choices"] | chosen}
+    return merged, changes
 
 
 def run(request: Request, directory: Path, start: Start | None) -> Outcome:
@@ -215,13 +221,13 @@ def report_on(directory: Path, writer: Any) -> None:
 
 
 def hint(directory: Path) -> str:
-    found = complete(directory / "checkpoints")
-    where = f"go on from {found[-1].name}" if found else "there is no checkpoint yet, begin again"
+    checkpoints = complete(directory / "checkpoints")
+    where = f"go on from {checkpoints[-1].name}" if checkpoints else "there is no checkpoint yet, begin again"
     return f"{where} with: {program()} {shlex.quote(f'resume={directory}')}"
 
 
 def show_preflight(request: Request, directory: Path) -> Outcome:
-    """`preflight_only=true`: prints the table; exit code 2 where it has a problem."""
+    """Prints the table of `preflight_only=true`; the exit code is 2 if there is a problem."""
     from tgpo.preflight.checks import inspect_all
     from tgpo.preflight.table import show
 
@@ -232,11 +238,11 @@ def show_preflight(request: Request, directory: Path) -> Outcome:
 
 
 def record_failure(config: DictConfig, directory: Path, outcome: Outcome) -> None:
-    """Gives a run of a sweep that failed before it had a status one, so that no cell of the sweep vanishes."""
+    """Writes a status for a run of a sweep that failed before it had one, so that no cell of the sweep is missing."""
     if (directory / "status.json").exists():
         return
     files = RunDirectory(directory)
     files.path.mkdir(parents=True, exist_ok=True)
-    with suppress(RequestError):  # a configuration that does not resolve is itself the reason
+    with suppress(RequestError):  # without config.yaml, if the configuration does not resolve
         files.write_config(to_container(config))
     files.status("failed", 0, outcome.reason)

@@ -1,4 +1,4 @@
-"""The `tgpo` command, which `python run.py` is too: Hydra's main around one job, or one of the other commands."""
+"""The `tgpo` command, the same as `python run.py`: runs one job in Hydra's main, or one of the other commands."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def main() -> None:
 
 
 def guard(main: Callable[[], None]) -> None:
-    """Calls Hydra's main; what Hydra itself finds wrong becomes one line and exit code 2."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would otherwise print with advice of its own
+    """Calls Hydra's main; reports errors that Hydra itself finds in one line, with exit code 2."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise errors, which it would otherwise print with its own advice
     for argument in sys.argv[1:]:
-        if without_credentials(argument) != argument:  # before a folder of a sweep is named after it
+        if without_credentials(argument) != argument:  # before a sweep names a folder after it
             what = "an address with a user name or password would be written into the run"
             fail(RequestError(f"{argument}: {what}; {KEY_ADVICE}"))
     sys.argv[1:] = map(prepared, sys.argv[1:])
@@ -67,7 +67,7 @@ def guard(main: Callable[[], None]) -> None:
 
 
 def check_flags() -> None:
-    """Checks Hydra's own flags, of which Hydra would print the usage as well."""
+    """Raises RequestError if Hydra's own flags are wrong; Hydra's check would print its usage as well."""
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:

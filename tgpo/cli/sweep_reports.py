@@ -1,4 +1,4 @@
-"""How a sweep ends: one page over its runs, and what the person who started it is told."""
+"""Reports at the end of a sweep: one page over its runs, and the lines that are printed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tgpo.runs.sweep import Cell, Outcome
 
 
 def report(sweep: Path, cells: Sequence[Cell]) -> None:
-    """One page over all runs that left anything to report on; in W&B too, where the runs are."""
+    """Writes one page over all runs that were started; uploads it to W&B if the runs are logged there."""
     configs = [
         RunDirectory(sweep / cell.folder).config() for cell in cells if (sweep / cell.folder / "config.yaml").is_file()
     ]
@@ -39,20 +39,21 @@ def report(sweep: Path, cells: Sequence[Cell]) -> None:
 
 @dataclass(frozen=True)
 class Ending:
-    """What the person who started the sweep is told, and its exit code."""
+    """The lines that are printed at the end of a sweep, and its exit code."""
 
     lines: list[str]
     code: int
 
 
 def ending(sweep: Path, cells: Sequence[Cell], outcomes: dict[str, Outcome], interrupted: bool) -> Ending:
-    """Every run that is not done, with its reason. `outcomes` are of this process; the rest is what the disk says."""
+    """Returns a line for each run that is not done, and the exit code. `outcomes` come from this process, all else from
+    the disk."""
     unfinished = [cell for cell in cells if outcomes.get(cell.folder, Outcome()).code or not cell.is_done(sweep)]
     lines = [f"{len(cells) - len(unfinished)} of {len(cells)} runs done   {sweep}"]
     lines += [f"  {cell.folder}: {why(cell, sweep, outcomes)}" for cell in unfinished]
     refused = [c for c in unfinished if outcomes.get(c.folder, Outcome()).code == REQUEST_IS_WRONG]
     if refused:
-        lines.append("what was refused stays so: mend its options and start a new sweep")
+        lines.append("what was refused will be refused again: fix its options and start a new sweep")
     if len(unfinished) > len(refused):
         where = os.path.relpath(sweep) if sweep.is_relative_to(Path.cwd()) else sweep
         lines.append(f"run them again with: {program()} -m rerun=failed {shlex.quote(f'sweep_dir={where}')}")
@@ -74,6 +75,6 @@ def why(cell: Cell, sweep: Path, outcomes: dict[str, Outcome]) -> str:
         case "running":
             return f"killed at step {status['step']}, or still running elsewhere"
         case "done":
-            return "done, but its last act failed"
+            return "done, but its process failed afterwards"
         case state:
             return f"{state} at step {status['step']}: {status['reason']}"

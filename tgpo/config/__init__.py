@@ -1,4 +1,4 @@
-"""Configurations: composed from `conf/`, checked, and what is told of a request before anything is built from it."""
+"""Composes configurations from `conf/`, checks them, and computes a request's sizes before anything is built."""
 
 from __future__ import annotations
 

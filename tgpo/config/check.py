@@ -1,4 +1,4 @@
-"""The configuration, checked: every option typed and bounded before a model is loaded."""
+"""Checks the configuration: the type and range of every option, before a model is loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-import tgpo.config.folders  # noqa: F401  the resolvers that a configuration is resolved with
+import tgpo.config.folders  # noqa: F401  registers the resolvers that configurations use
 from tgpo.config.messages import explain_validation, option_names
 from tgpo.config.request import Request
 from tgpo.errors import RequestError, first_line
@@ -20,14 +20,14 @@ from tgpo.options import RunOptions
 
 
 def check(config: DictConfig | dict[str, Any]) -> Request:
-    """Types, ranges and names; raises RequestError with one line for the first thing that is wrong."""
+    """Returns the checked request; raises RequestError with one line for the first wrong name, type or value."""
     resolved = to_container(config) if isinstance(config, DictConfig) else dict(config)
     try:
         options = RunOptions.model_validate(resolved)
     except ValidationError as error:
         raise RequestError(explain_validation(error, option_names(RunOptions), "")) from error
     objective, task = instantiate_section(resolved, "objective"), instantiate_section(resolved, "task")
-    # what a null stands for is written out: the record of a run says what ran
+    # each null is replaced by the value that it stands for, so that the run's record says what was used
     resolved["objective"] = {"_target_": resolved["objective"]["_target_"], **settings(objective)}
     benchmarks = tuple(instantiate_section(resolved, f"eval.benchmarks.{name}") for name in options.eval.benchmarks)
     return Request(options, objective, task, resolved, benchmarks)
@@ -43,7 +43,7 @@ def to_container(config: DictConfig) -> dict[str, Any]:
 
 
 def instantiate_section(resolved: dict[str, Any], section: str) -> Any:
-    """The object a (dotted) section's `_target_` names, its mistakes told in the terms of the command line."""
+    """Returns the object that a (dotted) section's `_target_` names; errors are in terms of the command line."""
     node = reduce(getitem, section.split("."), resolved)
     check_target(node, section)
     try:
@@ -57,21 +57,22 @@ def instantiate_section(resolved: dict[str, Any], section: str) -> Any:
 
 
 def check_target(node: Any, section: str) -> None:
-    """A class of this package and no other: a configuration that came with a run could call anything."""
+    """Raises RequestError unless the section names a class of this package: a configuration that comes with a run could
+    otherwise call anything."""
     if not isinstance(node, dict) or "_target_" not in node:
         raise RequestError(f"{section}={node}: it is a section; choose one by name, and give its options one by one")
     if any(isinstance(value, dict | list) and "_target_" in str(value) for value in node.values()):
         raise RequestError(f"{section}: an option of it names something to call (_target_), which is refused")
     target = str(node["_target_"])
     try:
-        ours = target.startswith("tgpo.") and get_class(target).__module__.startswith("tgpo.")
-    except Exception:  # noqa: BLE001  whatever there is in the way of importing it
-        ours = False
-    if not ours:
+        is_own = target.startswith("tgpo.") and get_class(target).__module__.startswith("tgpo.")
+    except Exception:  # noqa: BLE001  importing it can raise any error
+        is_own = False
+    if not is_own:
         raise RequestError(f"{section}._target_={target}: no class of tgpo; a new one is a file below tgpo/")
 
 
 def settings(objective: Any) -> dict[str, Any]:
-    """The objective's options as plain values, every one of them."""
+    """Returns all options of the objective as plain values."""
     values = TypeAdapter(type(objective)).dump_python(objective, mode="json")
     return {f.name: values[f.name] for f in fields(objective) if f.init}

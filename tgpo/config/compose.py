@@ -1,4 +1,4 @@
-"""The configuration composed from overrides, by a command of its own or beside the job that Hydra runs."""
+"""Composes a configuration from overrides, in a command that is not Hydra's or inside the job that Hydra runs."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ from tgpo.config.request import Request
 from tgpo.errors import RequestError, program
 from tgpo.runs.keys import current_override
 
-PLAIN = re.compile(r"[\w./:+-]*", re.ASCII)  # what Hydra's grammar reads as it stands
+PLAIN = re.compile(r"[\w./:+-]*", re.ASCII)  # values that Hydra's grammar reads without quotes
 
-# here and not beside the class: Hydra finds its plugins only from the folder of run.py, and modules run from any
+# Registered here and not beside the class: Hydra finds the plugin only if the program is started in the folder of
+# run.py, but modules are run from any folder.
 SWEEPER = {"_target_": "hydra_plugins.tgpo_sweeper.TGPOSweeper", "max_batch_size": None, "params": None, "arms": None}
 ConfigStore.instance().store(group="hydra/sweeper", name="tgpo", node=SWEEPER, provider="tgpo")
 
 
 def request_from(overrides: list[str]) -> Request:
-    """The checked request of a program that takes the options of `run.py`."""
+    """Returns the checked request of a program that takes the options of `run.py`."""
     return check(composed("config", overrides))
 
 
 def request_of(command: str, overrides: list[str]) -> tuple[Request, dict[str, Any]]:
-    """The same for a command with options of its own: `conf/COMMAND.yaml` adds the section COMMAND, given beside it."""
+    """Returns the checked request of a command with options of its own, and the section COMMAND with those options,
+    which `conf/COMMAND.yaml` adds."""
     resolved = composed(command, overrides)
     own = resolved.pop(command)
     return check(resolved), own
@@ -44,17 +46,17 @@ def request_of(command: str, overrides: list[str]) -> tuple[Request, dict[str, A
 def composed(name: str, overrides: list[str]) -> dict[str, Any]:
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            found = to_container(compose(name, [*map(prepared, overrides), "output_dir=none"]))
+            config = to_container(compose(name, [*map(prepared, overrides), "output_dir=none"]))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise RequestError(explain_hydra(error, name)) from error
-    if found["resume"] is not None:
-        raise RequestError(f"resume={found['resume']}: {program()} goes on with a run; leave it out here")
-    return found
+    if config["resume"] is not None:
+        raise RequestError(f"resume={config['resume']}: {program()} goes on with a run; leave it out here")
+    return config
 
 
 @contextmanager
 def nested_hydra() -> Iterator[None]:
-    """Lets a job compose another configuration than its own."""
+    """Allows a job to compose a configuration other than its own."""
     state = Singleton.get_state()
     GlobalHydra.instance().clear()
     try:
@@ -64,15 +66,15 @@ def nested_hydra() -> Iterator[None]:
 
 
 def prepared(override: str) -> str:
-    """The override as Hydra is to read it: today's names, an experiment's folder added, an existing path quoted."""
+    """Returns the override for Hydra: with current names, the experiment's folder added, and existing paths quoted."""
     return quoted(in_its_folder(current_override(override)))
 
 
 def in_its_folder(override: str) -> str:
-    """`experiment=length` becomes `experiment=ablation/length`, where that folder of `conf/experiment/` holds it.
+    """Returns `experiment=ablation/length` for `experiment=length`, if that folder of `conf/experiment/` holds it.
 
-    The folders sort the experiments by kind; an experiment is named without its folder, or, where that is part of an
-    older name, as `ablation_weight` or `paper_7b`.
+    The folders sort the experiments by kind. An experiment is named without its folder; older names that contain the
+    folder, such as `ablation_weight` or `paper_7b`, are accepted too.
     """
     key, _, value = override.partition("=")
     if key != "experiment":
@@ -86,14 +88,15 @@ def in_its_folder(override: str) -> str:
 
 
 def quoted(argument: str) -> str:
-    """A path that exists is taken as it is, whatever is in it: the folders of a sweep's runs have `=` and `,`."""
+    """Quotes the value if it is an existing path, which may hold Hydra's syntax: a sweep's folders have `=` and `,`."""
     key, _, value = argument.partition("=")
-    if not PLAIN.fullmatch(value) and os.path.exists(value):  # false of what is too long for a path, too
+    if not PLAIN.fullmatch(value) and os.path.exists(value):  # False also for a value that is too long for a path
         return f"{key}={literal(value)}"
     return argument
 
 
 def literal(text: str) -> str:
-    """As Hydra's grammar reads a string: nothing in it is a list, a sweep or an interpolation."""
-    text = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + m[2].replace("'", r"\'"), text)  # backslashes count before quotes
+    """Returns a quoted string of Hydra's grammar, in which nothing is read as a list, a sweep or an interpolation."""
+    # backslashes escape only before quotes
+    text = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + m[2].replace("'", r"\'"), text)
     return "'{}'".format(text.replace("${", r"\${"))

@@ -1,4 +1,4 @@
-"""What a request's `eval` group asks for: the task's own held-out problems, public benchmarks, or both."""
+"""The evaluation sets of a request's `eval` group: the task's own held-out problems, public benchmarks, or both."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tgpo.tasks.base import Questions, Rewards
 from tgpo.tasks.source import NotFetchedError
 from tgpo.types.problem import Problem
 
-AS_TRAINED = "task"  # eval.system_prompt: the one that the task's own problems come with
+AS_TRAINED = "task"  # eval.system_prompt: use the system prompt of the task's own problems
 
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Held-out problems and how they are sampled. `system` replaces the problems' own when it is AS_TRAINED's."""
+    """Held-out problems and how they are sampled. The system prompt of `like`, if given, replaces the problems' own."""
 
     questions: Questions
     samples: int
     temperature: float
     max_response_length: int
-    capped_by: str  # the option that says max_response_length
-    like: Problem | None = None  # a problem of the task, whose system prompt all of these get
+    capped_by: str  # the option that sets max_response_length
+    like: Problem | None = None  # a problem of the task, for AS_TRAINED
 
     @property
     def name(self) -> str:
@@ -42,23 +42,23 @@ class EvalSet:
 
 
 def eval_sets(request: Request) -> list[EvalSet]:
-    """In the order of the configuration, the task's own problems first."""
-    options, found, shared = request.options.eval, list[EvalSet](), "eval.max_response_length"
+    """Returns the evaluation sets in the order of the configuration, the task's own problems first."""
+    options, sets, shared = request.options.eval, list[EvalSet](), "eval.max_response_length"
     if options.held_out:
         cap = options.max_response_length
-        found.append(EvalSet(request.task, options.samples_per_problem, options.temperature, cap, shared))
+        sets.append(EvalSet(request.task, options.samples_per_problem, options.temperature, cap, shared))
     for benchmark in request.benchmarks:
         like = None
         if benchmark.system_prompt == AS_TRAINED:
             like = request.task.train_problems(request.options.seed, 1, 1)[0]
         cap = benchmark.max_response_length
         capped_by = shared if cap == options.max_response_length else f"{benchmark.section}.max_response_length"
-        found.append(EvalSet(benchmark, benchmark.samples, benchmark.temperature, cap, capped_by, like))
-    return found
+        sets.append(EvalSet(benchmark, benchmark.samples, benchmark.temperature, cap, capped_by, like))
+    return sets
 
 
 def all_eval_problems(request: Request) -> list[Problem]:
-    """Every problem that an evaluation of the request asks; raises RequestError that names all that must be fetched."""
+    """Returns every problem that the request evaluates on; raises RequestError that names all datasets to fetch."""
     problems, missing = list[Problem](), list[NotFetchedError]()
     for exam in eval_sets(request):
         try:

@@ -1,4 +1,4 @@
-"""The folders that a command writes into: their names, and taking away again what was made for a refused request."""
+"""Names the folders that a command writes into, and removes those that were created for a refused request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tgpo.runs.sweep import folder_name
 
 
 def run_directory(resume: Any, output_dir: Any) -> str:
-    """The OmegaConf resolver behind `hydra.run.dir`: a resumed run goes on in its own directory."""
+    """Returns `hydra.run.dir`, as an OmegaConf resolver: a resumed run continues in its own directory."""
     named, given = ("output_dir", output_dir) if resume is None else ("resume", resume)
     if not isinstance(given, str) or not given:
         raise RequestError(f"{named}={given}: give a folder")
@@ -27,9 +27,10 @@ def run_directory(resume: Any, output_dir: Any) -> str:
 
 @cache
 def first_missing(folder: str) -> str | None:
-    """The outermost folder of a path that does not exist when this is first asked, or None where all of it exists.
+    """Returns the outermost folder of a path that does not exist at the first call, or None if the whole path exists.
 
-    Hydra makes the folder of a run before the request is checked; a request that is refused takes it away again.
+    Hydra creates the folder of a run before the request is checked. If the request is refused, the folder is removed,
+    but no folder that existed before: therefore the first answer is cached.
     """
     path = Path(folder)
     missing = [str(p) for p in (path, *path.parents) if not p.exists()]
@@ -37,18 +38,18 @@ def first_missing(folder: str) -> str | None:
 
 
 def remove_if_empty(directory: Path) -> None:
-    """Removes an empty folder that was made for this command, with the empty folders above it that were made too."""
+    """Removes an empty folder that was created for this command, and the empty folders above it that were too."""
     outermost = first_missing(os.path.abspath(directory))
     for path in (directory, *directory.parents) if outermost else ():
         if not path.is_dir() or any(path.iterdir()):
             return
-        with suppress(OSError):  # another process was quicker
+        with suppress(OSError):  # another process has removed it or written into it
             path.rmdir()
         if os.path.abspath(path) == outermost:
             return
 
 
-# For `conf/`, which names a run's folder by the one and a sweep's by the other. Registered by importing this module,
-# because Hydra's launchers compose in processes of their own.
+# For `conf/`: `run_directory` gives a run's folder, `folder_name` makes a folder's name from a run's name. They are
+# registered when this module is imported, because Hydra's launchers compose in processes of their own.
 OmegaConf.register_new_resolver("run_directory", run_directory, replace=True)
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)

@@ -1,4 +1,4 @@
-"""What Hydra and pydantic find wrong, in one line each, with the nearest name that exists."""
+"""Explains errors of Hydra and pydantic in one line each, with the nearest name that exists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from tgpo.config import CONF
 from tgpo.errors import RequestError, did_you_mean, program, without_credentials
 
-LAUNCHERS = {  # Hydra's name: ours, and what brings it
+LAUNCHERS = {  # Hydra's name: our name, and the package that provides it
     "joblib": ("local", "hydra-joblib-launcher>=1.2"),
     "submitit_slurm": ("slurm", "hydra-submitit-launcher>=1.2"),
     "ray": ("ray", "hydra-ray-launcher>=1.2.2"),
@@ -22,26 +22,26 @@ LAUNCHERS = {  # Hydra's name: ours, and what brings it
 
 
 def explain_hydra(error: Exception, name: str = "config") -> str:
-    """Hydra's message in one line, with the nearest name that exists in `conf/NAME.yaml`."""
+    """Returns Hydra's message in one line, with the nearest name that exists in `conf/NAME.yaml`."""
     text = str(error)
-    if told := next((cause for cause in causes(error) if isinstance(cause, RequestError)), None):
-        return str(told)  # of a resolver; OmegaConf has wrapped it in words of its own
+    if request_error := next((cause for cause in causes(error) if isinstance(cause, RequestError)), None):
+        return str(request_error)  # raised by a resolver; OmegaConf has wrapped it in an error of its own
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return f"{error.filename}: {str(error.strerror).lower()}; give a folder that can be written"
     if text.startswith("Config group override must be"):
         return f"a group of the configuration takes the name of a choice; {program()} --help lists them"
     if isinstance(error, OverrideParseException):
         return f"'{error.override}' is not of the form key=value"
-    if (found := re.search(r"Could not find 'hydra/launcher/(\w+)'", text)) and found[1] in LAUNCHERS:
-        return "launcher={} is not installed; pip install '{}'".format(*LAUNCHERS[found[1]])
-    if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '([^']+)'", text)):
-        group, _, choice = found[1].rpartition("/")
+    if (match := re.search(r"Could not find 'hydra/launcher/(\w+)'", text)) and match[1] in LAUNCHERS:
+        return "launcher={} is not installed; pip install '{}'".format(*LAUNCHERS[match[1]])
+    if isinstance(error, MissingConfigException) and (match := re.search(r"Could not find '([^']+)'", text)):
+        group, _, choice = match[1].rpartition("/")
         return f"{group}={choice}: no such choice{did_you_mean(choice, choices(group))}"
-    if found := re.search(r"Could not override '([^']+)'", text):
+    if match := re.search(r"Could not override '([^']+)'", text):
         names = known_names(name)
-        if found[1] in names:
-            return f"'{found[1]}' takes no mapping; give its options one by one, or the name of a choice"
-        return f"'{found[1]}' is not an option{did_you_mean(found[1], names)}"
+        if match[1] in names:
+            return f"'{match[1]}' takes no mapping; give its options one by one, or the name of a choice"
+        return f"'{match[1]}' is not an option{did_you_mean(match[1], names)}"
     return " ".join(text.split())
 
 
@@ -52,12 +52,12 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def choices(group: str) -> list[str]:
-    """The names of a group's choices. Experiments lie in folders, and are named without them."""
+    """Returns the names of a group's choices. Experiments are in subfolders, but named without them."""
     return [path.stem for path in (CONF / group).glob("**/*.yaml" if group == "experiment" else "*.yaml")]
 
 
 def known_names(name: str) -> list[str]:
-    """Every group and key of that configuration."""
+    """Returns every group and key of the configuration `name`."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         config = OmegaConf.to_container(compose(name))
@@ -72,9 +72,9 @@ def key_names(node: object, prefix: str = "") -> list[str]:
 
 
 def explain_validation(error: ValidationError, names: list[str], prefix: str) -> str:
-    """The first mistake, as `train.steps=0: input should be greater than or equal to 1`."""
+    """Returns the first error in one line, such as `train.steps=0: input should be greater than or equal to 1`."""
     first = error.errors()[0]
-    # an index is shown with its whole list, and which of several types was tried last is not shown
+    # without list indices (the message prints the complete list) and the type that pydantic tried last of several
     path = [part for part in first["loc"] if isinstance(part, str) and "[" not in part]
     key = prefix + ".".join(path)
     if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
@@ -88,7 +88,7 @@ def explain_validation(error: ValidationError, names: list[str], prefix: str) ->
         return f"{key}: {message}" if first["type"] == "secret" else f"{key}: the name of a variable, in capitals"
     if not path:
         return prefix.removesuffix(".") + (": " if prefix else "") + message
-    if first["type"] == "value_error" and isinstance(first["input"], dict):  # of a section's options together
+    if first["type"] == "value_error" and isinstance(first["input"], dict):  # about several options of a section
         return f"{key}.{message}"
     return f"{key}={without_credentials(str(first['input']))}: {message[0].lower()}{message[1:]}"
 

@@ -1,4 +1,4 @@
-"""A checked request: the options, and the parts that are built straight from the configuration."""
+"""The result of checking a configuration."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tgpo.options import RunOptions
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A checked request: the options, and the two parts that are built straight from the configuration.
+    """A checked request: the options, and the objects that are built directly from the configuration.
 
-    One is equal to itself alone, so that what is measured of it can be kept beside it.
+    Requests compare by identity and are hashable, so that results can be cached by request.
     """
 
     options: RunOptions

@@ -1,7 +1,7 @@
 """`python -m tgpo.demonstrations demonstrations.path=FOLDER [key=value ...]`: the options of `run.py`.
 
-Asks the teacher for the demonstrations that a run with the same options would need, and keeps the right ones. The same
-command finishes what a kill cut short.
+Samples from the teacher the demonstrations that a run with the same options would need, and keeps the right ones. After
+a kill the same command continues with what is missing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
 
         folder = Path(request.options.demonstrations.path)
         tally = demonstrate(request, folder, print)
-        print(f"{tally.kept} demonstrations of {tally.answered} of {tally.asked} problems in {folder}")
+        print(f"{tally.kept} demonstrations of {tally.answered} of {tally.problems} problems in {folder}")
 
 
 if __name__ == "__main__":

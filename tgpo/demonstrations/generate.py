@@ -1,4 +1,4 @@
-"""The teacher as a sampler: writes the demonstrations that a run's problems need."""
+"""Samples demonstrations of a run's problems from the teacher and writes them to a folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tgpo.types.problem import Problem, Rollout
 
 
 def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> Tally:
-    """Demonstrations of every problem the run will meet, as many as its objective asks for, into `folder`."""
+    """Writes demonstrations of the run's training problems to `folder`, as many per problem as its objective uses."""
     options = request.options
     assert options.teacher.path is not None
     keep, attempts = max(1, max_demonstrations(request)), options.demonstrations.attempts
@@ -40,7 +40,7 @@ def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> 
 
 
 def recipe(request: Request) -> dict[str, Any]:
-    """What the demonstrations depend on besides the problems."""
+    """Returns everything that the demonstrations depend on besides the problems."""
     options = request.options
     return {
         "teacher": options.teacher.path,

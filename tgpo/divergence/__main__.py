@@ -43,16 +43,16 @@ def main() -> None:
         folder = open_folder(Path(options.output_dir))
         stack.callback(remove_if_empty, folder)
         console = Console()
-        with progress(console) as tell:
-            counted = measure(request, options, problems, tell)
-        found, what = findings(counted, options, request.options.seed), setting(request, options, counted)
-        write(folder, what, found, counted, record(request, options, counted, found))
-        show(console, what, found)
+        with progress(console) as report_progress:
+            counted = measure(request, options, problems, report_progress)
+        results, heading = findings(counted, options, request.options.seed), setting(request, options, counted)
+        write(folder, heading, results, counted, record(request, options, counted, results))
+        show(console, heading, results)
         print(f"table, figure and JSON  {folder}")
 
 
 def open_folder(folder: Path) -> Path:
-    """Made before the work that it is for."""
+    """Creates the output folder, before the work starts; raises RequestError if it holds a measurement."""
     if (folder / "divergence.json").exists():
         raise RequestError(f"divergence.output_dir={folder} already holds a measurement; give another, or move it away")
     first_missing(os.path.abspath(folder))

@@ -1,4 +1,4 @@
-"""Intervals by prompt: whole prompts are drawn again, with all their responses and tokens.
+"""Bootstrap intervals by prompt: complete prompts are resampled, with all their responses and tokens.
 
 Tokens of a response depend on one another, and so do responses to a prompt: resampling tokens would count them as
 independent, and its interval would be too narrow. Percentile bootstrap (Efron 1979), through `scipy.stats.bootstrap`.
@@ -15,25 +15,28 @@ import numpy as np
 from tgpo.divergence.request import DivergenceOptions
 
 Array = np.ndarray[Any, Any]
-VALUES_AT_ONCE = 4_000_000  # of resampled sums in memory
+VALUES_AT_ONCE = 4_000_000  # resampled sums in memory at one time
 
 
 class Ratio(NamedTuple):
-    """`sum(numerator_P) / sum(denominator_P)`, prompt by prompt: a mean over the tokens or responses of all of them."""
+    """`sum(numerator_P) / sum(denominator_P)` over prompts: a mean over the tokens or responses of all prompts."""
 
     numerator_P: Array
     denominator_P: Array
 
 
 class Pooled(NamedTuple):
-    """Values of all tokens (or responses), and the prompt that each is of."""
+    """Values of all tokens (or responses), and the index of each one's prompt."""
 
     values_N: Array
     prompt_N: Array
 
 
 class Estimate(NamedTuple):
-    """nan where there is nothing to average; an end is nan where a resample had nothing to average."""
+    """A value with its interval.
+
+    `value` is nan if there is nothing to average; `low` and `high` can also be nan if a resample had nothing.
+    """
 
     value: float
     low: float
@@ -41,7 +44,7 @@ class Estimate(NamedTuple):
 
 
 class Bootstrap:
-    """The same resamples of the prompts for everything that is asked of it."""
+    """Estimates intervals, all from the same resamples of the prompts."""
 
     def __init__(self, prompts: int, seed: int, options: DivergenceOptions) -> None:
         self.prompts, self.seed, self.options = prompts, seed, options
@@ -57,7 +60,7 @@ class Bootstrap:
         return self._estimates(statistic, top_PM.size)
 
     def percentiles(self, pooled: Pooled, percents: Sequence[int]) -> list[Estimate]:
-        """The smallest value with at least that percentage of all values at or below it."""
+        """Returns for each percentage the smallest value with at least that percentage of values at or below it."""
         order = np.argsort(pooled.values_N, kind="stable")
         sorted_N, prompt_N = pooled.values_N[order], pooled.prompt_N[order]
 
@@ -69,13 +72,13 @@ class Bootstrap:
             running_N = times_P[prompt_N].cumsum()
             if not len(running_N) or running_N[-1] == 0:
                 return np.full(len(percents), np.nan)
-            # in whole numbers: 0.05 * 100 is not 5
+            # rounded up in integers: in floating point, 0.07 * 100 is more than 7
             return sorted_N[[np.searchsorted(running_N, -(-percent * running_N[-1] // 100)) for percent in percents]]
 
         return self._estimates(statistic, self.prompts)
 
     def _estimates(self, statistic: Callable[[Array], Array], size: int) -> list[Estimate]:
-        """`statistic`: indices of prompts `[R,P]` -> `[M,R]`."""
+        """Returns M estimates. `statistic` maps indices of prompts `[R,P]` to values `[M,R]`."""
         from scipy import stats
 
         def along(drawn_RP: Array, axis: int) -> Array:
@@ -83,8 +86,8 @@ class Bootstrap:
 
         everyone_P = np.arange(self.prompts)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of a nan, which the caller shows as such
-            found = stats.bootstrap(
+            warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # about nan, which the output marks
+            interval = stats.bootstrap(
                 (everyone_P,),
                 along,
                 n_resamples=self.options.resamples,
@@ -95,4 +98,4 @@ class Bootstrap:
                 rng=np.random.default_rng(self.seed),
             ).confidence_interval
         values_M = statistic(everyone_P[None])[:, 0]
-        return [Estimate(*map(float, row)) for row in zip(values_M, found.low, found.high, strict=True)]
+        return [Estimate(*map(float, row)) for row in zip(values_M, interval.low, interval.high, strict=True)]

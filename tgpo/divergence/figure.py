@@ -1,4 +1,4 @@
-"""Four panels in one SVG: the KL divergences, where they come from, what a top-k holds, and how long responses are."""
+"""Draws four panels in one SVG: KL divergences, the log-ratios behind them, the mass of a top-k, response lengths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tgpo.divergence.quantities import Finding
 from tgpo.report.figures import COLOURS, to_svg
 
 WIDTH, HEIGHT = 330, 200
-POINTS = 200  # of a cumulative curve
+POINTS = 200  # on a cumulative curve
 
 
 def draw(title: str, details: str, found: Sequence[Finding], counted: Counted) -> str:
@@ -28,9 +28,9 @@ def draw(title: str, details: str, found: Sequence[Finding], counted: Counted) -
 
 
 def divergences(found: Sequence[Finding]) -> Any:
-    shown = [f for f in found if re.fullmatch(r"divergence/(reverse|forward)_kl\w*", f.name)]
-    data = pd.DataFrame([{"estimate": f.label, "value": f.value, "low": f.low, "high": f.high} for f in shown])
-    order = [f.label for f in shown]
+    selected = [f for f in found if re.fullmatch(r"divergence/(reverse|forward)_kl\w*", f.name)]
+    data = pd.DataFrame([{"estimate": f.label, "value": f.value, "low": f.low, "high": f.high} for f in selected])
+    order = [f.label for f in selected]
     y = alt.Y("estimate:N", sort=order, title=None, axis=alt.Axis(labelLimit=240))
     base = alt.Chart(data).encode(y=y)
     ends = alt.X("low:Q", title="nats a token", scale=alt.Scale(zero=True))
@@ -86,7 +86,7 @@ def panel(chart: Any, title: str) -> Any:
 
 
 def cumulative(values_N: Array, of: str) -> pd.DataFrame:
-    """The fraction at or below each value, thinned evenly in that fraction."""
+    """Returns the fraction of values at or below each value, at evenly spaced fractions."""
     fraction = np.linspace(0, 1, POINTS + 1)
     values = np.quantile(values_N, fraction, method="inverted_cdf")
     return pd.DataFrame({"value": values.astype(float), "fraction": fraction, "of": of})

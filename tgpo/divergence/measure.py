@@ -1,6 +1,6 @@
-"""Student rollouts and the teacher's own responses, and what both models say of the student's tokens.
+"""Samples responses from student and teacher, and scores the student's tokens with both models.
 
-Everything is summed up prompt by prompt as it comes; of single tokens, only the log-ratio is kept.
+Values are summed for each prompt as they are computed; of single tokens, only the log-ratio is kept.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from tgpo.types.batch import TokenBatch
 from tgpo.types.problem import Problem, Rollout
 from tgpo.types.teacher import TeacherQuery
 
-PARTS = 20  # that the rollouts are scored in, at least, so that progress shows
-ReportProgress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+PARTS = 20  # the rollouts are scored in at least this many, to report progress
+ReportProgress = Callable[[str, int, int], None]  # stage, amount done, total
 
 
 @dataclass(frozen=True)
 class Counted:
-    """All that the report is made from."""
+    """The data of the report: sums for each prompt, and values of single tokens or responses."""
 
     prompts: int
     tokens: int
@@ -74,27 +74,29 @@ def measure(request: Request, options: DivergenceOptions, problems: Sequence[Pro
     policy = Policy(student.model, len(tokenizer), train.max_logits, train.dtype)
     sampler = load_rollout(request, student, longest)
     sampler.sync(0)
-    students = respond(sampler, problems, request, options, "student", tell)
+    student_responses = respond(sampler, problems, request, options, "student", tell)
     teacher = load_teacher(request, device, len(tokenizer), longest)
     assert isinstance(teacher, HFTeacher) and run.teacher.path is not None
-    its_tokenizer = load_tokenizer(run.teacher.path, run.teacher.revision)
-    itself = HFRollout(teacher.model, its_tokenizer, eos_ids(teacher.model, its_tokenizer), train.dtype)
-    teachers = respond(itself, problems, request, options, "teacher", tell)
+    teacher_tokenizer = load_tokenizer(run.teacher.path, run.teacher.revision)
+    teacher_sampler = HFRollout(
+        teacher.model, teacher_tokenizer, eos_ids(teacher.model, teacher_tokenizer), train.dtype
+    )
+    teacher_responses = respond(teacher_sampler, problems, request, options, "teacher", tell)
     rows, pad_id = RowStatistics(options, ends), int(tokenizer.pad_token_id or 0)
     budget = train.max_tokens_per_micro_batch
-    counted = score(students, len(problems), policy, teacher, rows, pad_id, budget, tell)
+    counted = score(student_responses, len(problems), policy, teacher, rows, pad_id, budget, tell)
     ratios, pooled = dict(counted.ratios), dict(counted.pooled)
-    for who, responses in {"student": students, "teacher": teachers}.items():
+    for who, responses in {"student": student_responses, "teacher": teacher_responses}.items():
         ratios |= length_ratios(who, responses, len(problems))
         pooled[f"{who}/length"] = Pooled(responses.length_B, responses.prompt_B)
     return Counted(counted.prompts, counted.tokens, ratios, pooled)
 
 
 def choose(request: Request, options: DivergenceOptions) -> list[Problem]:
-    """Each once; drawn by the seed where there are more than asked for."""
+    """Returns the distinct problems, or a sample of them, drawn with the seed, if there are more than requested."""
     training = options.problems == "training"
-    found = training_problems(request) if training else request.task.eval_problems()
-    distinct = list({(problem.id, problem.prompt): problem for problem in found}.values())
+    candidates = training_problems(request) if training else request.task.eval_problems()
+    distinct = list({(problem.id, problem.prompt): problem for problem in candidates}.values())
     if len(distinct) < 2:
         raise RequestError(
             f"divergence.problems={options.problems}: the task has {len(distinct)} of them; an interval by prompt "
@@ -117,16 +119,16 @@ def respond(
     rollout, total = request.options.rollout, len(problems) * options.samples
     seed = derived_seed(request.options.seed, f"divergence/{who}", 0)
     sampling = Sampling(options.samples, rollout.temperature, rollout.max_response_length, seed)
-    found: list[Rollout] = []
+    responses: list[Rollout] = []
     tell(f"{who} responds", 0, total)
     for part in in_parts(sampler, problems, sampling, request.options.eval.rows_at_once):
-        found += part
-        tell(f"{who} responds", len(found), total)
-    return Responses(found, np.arange(len(found)) // options.samples)
+        responses += part
+        tell(f"{who} responds", len(responses), total)
+    return Responses(responses, np.arange(len(responses)) // options.samples)
 
 
 def length_ratios(who: str, responses: Responses, prompts: int) -> dict[str, Ratio]:
-    """A response cut off at the cap counts with the tokens it has."""
+    """Returns ratios of the responses' lengths. A response cut off at the cap counts with the tokens it has."""
 
     def by_prompt(values_B: Array) -> Array:
         return np.bincount(responses.prompt_B, weights=values_B, minlength=prompts)
@@ -151,7 +153,7 @@ def score(
     max_tokens: int,
     tell: ReportProgress,
 ) -> Counted:
-    """Sums over the student's tokens, prompt by prompt. Neither the batch nor its parts change them."""
+    """Returns sums over the student's tokens, prompt by prompt. They do not depend on how the rollouts are split."""
     tokens = pad(responses.rollouts, pad_id)
     sums: dict[str, Array] = defaultdict(lambda: np.zeros(prompts))
     log_ratios, of_prompts = [], []
@@ -175,7 +177,7 @@ def score(
 
 
 def token_values(tokens: TokenBatch, policy: Policy, teacher: Teacher, rows: RowStatistics) -> dict[str, Array]:
-    """By name, float64 `[N]` over the real tokens, row by row."""
+    """Returns values by name, float64 `[N]` over the tokens that are not padding, row by row."""
     query = TeacherQuery(sampled=True, topk=1, full=True)
     signal = teacher.score(tokens, query)
     check_signal(signal, query, tokens, policy.vocabulary)
@@ -190,22 +192,22 @@ def token_values(tokens: TokenBatch, policy: Policy, teacher: Teacher, rows: Row
 
 
 def is_last(mask_BT: Tensor, ended_B: Tensor) -> Tensor:
-    """Whether a token is the EOS that ends its response."""
+    """Returns, for each token, whether it is the EOS that ends its response."""
     columns_T = torch.arange(mask_BT.shape[1])
     return (columns_T == mask_BT.sum(1)[:, None] - 1) & ended_B[:, None]
 
 
 def weighted(values: dict[str, Array], last_N: Array) -> dict[str, Array]:
-    """What is summed: each value, and the probability of EOS apart where the student ended and where it went on."""
-    found = {name: values_N for name, values_N in values.items() if not name.endswith("_eos")}
+    """Returns the values to sum; the probability of EOS is split into where the student ended and where it went on."""
+    summed = {name: values_N for name, values_N in values.items() if not name.endswith("_eos")}
     for who in ("student", "teacher"):
-        found[f"{who}_eos_at_end"] = values[f"{who}_eos"] * last_N
-        found[f"{who}_eos_before_end"] = values[f"{who}_eos"] * (1 - last_N)
-    return found | {"tokens": np.ones_like(last_N), "ends": last_N, "goes_on": 1 - last_N}
+        summed[f"{who}_eos_at_end"] = values[f"{who}_eos"] * last_N
+        summed[f"{who}_eos_before_end"] = values[f"{who}_eos"] * (1 - last_N)
+    return summed | {"tokens": np.ones_like(last_N), "ends": last_N, "goes_on": 1 - last_N}
 
 
 def ratios_of(sums: dict[str, Array]) -> dict[str, Ratio]:
-    """Means over tokens; of EOS, over the positions of its kind."""
+    """Returns means over tokens; those of EOS are over the positions where the student ended, or where it went on."""
     kinds = {"_eos_at_end": sums["ends"], "_eos_before_end": sums["goes_on"]}
     ratios = {}
     for name, sum_P in sums.items():

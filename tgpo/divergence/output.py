@@ -1,4 +1,4 @@
-"""A measurement as a table on the terminal, and as table.md, divergence.json and divergence.svg in a folder."""
+"""Prints a measurement as a table, and writes it as table.md, divergence.json and divergence.svg into a folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Setting:
-    """What was measured, in the words that head each output."""
+    """The heading of each output: what was measured."""
 
     title: str
     details: str
@@ -69,7 +69,7 @@ def show(console: Console, setting: Setting, found: Sequence[Finding]) -> None:
 
 
 def markdown(setting: Setting, found: Sequence[Finding]) -> str:
-    """Readable alone: every row says what it is."""
+    """Returns the tables as markdown, in which every row explains its quantity."""
     parts = [f"# {setting.title}\n\n{setting.details}.\n"]
     parts.append(
         "p is the student's next-token distribution and q the teacher's, both at temperature 1, in the states that the "
@@ -106,7 +106,7 @@ def record(request: Request, options: DivergenceOptions, counted: Counted, found
 
 
 def write(folder: Path, setting: Setting, found: Sequence[Finding], counted: Counted, whole: dict[str, Any]) -> None:
-    """The JSON last: where it is, all is."""
+    """Writes the outputs, the JSON last: if it exists, the others do too."""
     write_whole(folder / "table.md", markdown(setting, found))
     write_whole(folder / "divergence.svg", draw(setting.title, setting.details, found, counted))
     write_whole(folder / "divergence.json", json.dumps(whole, indent=1, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""What a person sees meanwhile: bars on a terminal, a line a stage elsewhere."""
+"""Displays progress: bars on a terminal, one line for each stage elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is reported: its name, its unit, its formula, what is wrong with it; and the numbers with their intervals.
+"""The reported quantities: name, unit, formula and bias of each, and their values with intervals.
 
 p is the student's next-token distribution and q the teacher's, at temperature 1, in a state (prompt and tokens so far)
 that the student's own rollout passed through; a is the token the student sampled there. Logarithms are natural. Every
@@ -22,7 +22,7 @@ PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 
 @dataclass(frozen=True)
 class Quantity:
-    """`of` names what is averaged; `exponential` that exp of the mean is reported."""
+    """A reported quantity: `of` names what is averaged; if `exponential`, exp of the mean is reported."""
 
     name: str
     label: str
@@ -34,7 +34,8 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the table. None where nothing could be averaged: no response ended, or too few for an interval."""
+    """One row of the table. A number is None if nothing could be averaged: no response ended, or too few did for an
+    interval."""
 
     section: str
     name: str
@@ -47,7 +48,10 @@ class Finding:
 
 
 def divergences(k: int) -> tuple[Quantity, ...]:
-    """Source of the k1 name: Schulman, "Approximating KL Divergence" (2020); k-token losses: GKD, arXiv 2306.13649."""
+    """Returns the divergences, those over a top-k for `k` tokens.
+
+    Sources: the k1 name, Schulman, "Approximating KL Divergence" (2020); k-token losses, GKD, arXiv 2306.13649.
+    """
     nats = "nats/token"
     return (
         Quantity("divergence/reverse_kl", "reverse KL, exact", "reverse_kl", nats,
@@ -131,14 +135,14 @@ def findings(counted: Counted, options: DivergenceOptions, seed: int) -> list[Fi
 
 
 def _findings(counted: Counted, options: DivergenceOptions, bootstrap: Bootstrap) -> Iterator[Finding]:
-    shown = sections(options)
-    quantities = [quantity for section in shown.values() for quantity in section]
+    by_section = sections(options)
+    quantities = [quantity for section in by_section.values() for quantity in section]
     estimates = bootstrap.ratios([counted.ratios[quantity.of] for quantity in quantities])
-    found = dict(zip((quantity.name for quantity in quantities), estimates, strict=True))
-    for section, members in shown.items():
+    estimate_of = dict(zip((quantity.name for quantity in quantities), estimates, strict=True))
+    for section, members in by_section.items():
         for q in members:
             # exp is monotone: the percentiles of exp are exp of the percentiles
-            estimate = Estimate(*np.exp(found[q.name]).tolist()) if q.exponential else found[q.name]
+            estimate = Estimate(*np.exp(estimate_of[q.name]).tolist()) if q.exponential else estimate_of[q.name]
             yield finding(section, q.name, q.label, estimate, q.unit, q.meaning)
         if section == "Agreement":
             ratios = bootstrap.percentiles(counted.pooled["log_ratio"], PERCENTS)

@@ -1,4 +1,4 @@
-"""The section `divergence` of the configuration, checked."""
+"""Checks the section `divergence` of the configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DivergenceOptions(Options):
     topk: K
     overlap_at: list[K] = Field(min_length=1)
     coverage_at: list[K] = Field(min_length=1)
-    resamples: int = Field(ge=100)  # the ends of a 95 % interval are then two or three resamples in
+    resamples: int = Field(ge=100)  # with 100, 2 or 3 resamples are beyond each end of a 95 % interval
     level: float = Field(gt=0, lt=100)
     output_dir: str = Field(min_length=1)
 
@@ -43,7 +43,7 @@ def check_options(own: Any) -> DivergenceOptions:
 
 
 def check_engines(request: Request) -> None:
-    """There is a teacher, and it gives whole distributions; what rolls out is installed."""
+    """Checks that there is a teacher that gives complete distributions, and that the rollout engine is installed."""
     from tgpo.models.vllm import check_installed
 
     teacher = request.options.teacher

@@ -1,9 +1,9 @@
 """`python -m tgpo.evaluation checkpoint=PATH [eval=math] [output=FOLDER] [key=value ...]`: the options of `run.py`.
 
-Evaluates a checkpoint on the held-out problems of its task (the default, of a run as it did), on public benchmarks
-(eval=math, eval=ood), or on both (eval.held_out=true). PATH is a run directory, checkpoints/step-N of one, tiny:NAME, a
-model's folder, or a hub model in the local cache. Benchmarks that are done are kept: the same command goes on after a
-kill.
+Evaluates a checkpoint on the held-out problems of its task (the default; a run's checkpoint with the run's own task and
+sampling), on public benchmarks (eval=math, eval=ood), or on both (eval.held_out=true). PATH is a run directory, one of
+its checkpoints/step-N, tiny:NAME, a model's folder, or a hub model in the local cache. Finished benchmarks are kept:
+after a kill the same command continues with the others.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tgpo.evaluation.results import save_table, table
 from tgpo.runs.files import make_folder
 from tgpo.runs.keys import option_of
 
-SHORT = ("checkpoint", "output")  # of evaluation.checkpoint and evaluation.output
-AS_THE_RUN = ("max_response_length", "temperature", "samples_per_problem", "pass_at")  # of eval
+SHORT = ("checkpoint", "output")  # for evaluation.checkpoint and evaluation.output
+AS_THE_RUN = ("max_response_length", "temperature", "samples_per_problem", "pass_at")  # of `eval`, taken from the run
 
 
 def main() -> None:
@@ -49,10 +49,14 @@ def main() -> None:
 
 
 def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
-    """The request with the checkpoint as its student and, of a run, that run's task and way of sampling."""
+    """Returns the checked request, the checkpoint and the output folder.
+
+    The request's student is the checkpoint; a run's checkpoint also gets that run's task, sampling and end tokens,
+    except where the arguments give others.
+    """
     words = [f"evaluation.{a}" if a.split("=")[0] in SHORT else a for a in arguments]
     given = {option_of(word) for word in words}
-    of_task = [word for word in words if word.lstrip("+~").startswith("task.")]  # names that a run's task may not have
+    of_task = [word for word in words if word.lstrip("+~").startswith("task.")]  # a run's task may lack them
     resolved = composed("evaluation", [word for word in words if word not in of_task])
     own = resolved.pop("evaluation")
     if not isinstance(own, dict):
@@ -66,9 +70,7 @@ def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
     located = locate(str(own["checkpoint"]))
     if located.run is not None and "task" not in given:
         if of_task:
-            raise RequestError(
-                f"{of_task[0]}: the task is that of {located.run}; for other options of it give task= too"
-            )
+            raise RequestError(f"{of_task[0]}: the task is that of {located.run}; to set its options, give task= too")
         resolved["task"] = located.run_config()["task"]
     elif of_task:
         resolved["task"] = composed("evaluation", words)["task"]
@@ -76,18 +78,18 @@ def request_of(arguments: list[str]) -> tuple[Request, Located, Path]:
     if located.run is not None and "student.end_tokens" not in given:
         resolved["student"]["end_tokens"] = located.run_config()["student"].get("end_tokens", [])
     if located.run is not None and "eval" not in given:
-        its = located.run_config().get("eval", {})
-        resolved["eval"] |= {key: its[key] for key in AS_THE_RUN if key in its and f"eval.{key}" not in given}
+        of_run = located.run_config().get("eval", {})
+        resolved["eval"] |= {key: of_run[key] for key in AS_THE_RUN if key in of_run and f"eval.{key}" not in given}
     group = next((word.split("=")[1] for word in words if word.startswith("eval=")), "greedy")
-    beside = Path("outputs", "evaluation", located.slug)
+    parent = Path("outputs", "evaluation", located.slug)
     if located.run is not None:
-        beside = located.run / "evaluation" / Path(located.model).parent.name
-    output = Path(own["output"] or beside / group)
+        parent = located.run / "evaluation" / Path(located.model).parent.name
+    output = Path(own["output"] or parent / group)
     return check(resolved), located, output
 
 
 class Counter:
-    """Problems done: a bar on a terminal, about ten lines an exam elsewhere."""
+    """Shows how many problems are done: a progress bar on a terminal, elsewhere about ten lines per evaluation set."""
 
     def __init__(self) -> None:
         console = Console()

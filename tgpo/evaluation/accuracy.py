@@ -14,8 +14,8 @@ from tgpo.types.problem import Rollout
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`metrics` under contract names; `by_problem` the same means before they were taken, `{metric: value of each}`;
-    `rollouts` and their `responses` and `rewards`, problem by problem."""
+    """`metrics` has the means under contract names, `by_problem` the values they are means of, `{metric: one value per
+    problem}`. `rollouts`, their `responses` and `rewards` are in the order of the problems."""
 
     metrics: dict[str, float]
     by_problem: dict[str, list[float]]
@@ -26,7 +26,7 @@ class Evaluation:
 
 
 def verified(questions: Questions, rollouts: Sequence[Rollout], responses: Sequence[str]) -> Rewards:
-    """By one process: a verifier that runs out of time must do so for all."""
+    """Returns the rewards. Only the main process judges, so that a verifier timeout is the same on all processes."""
     return run_on_main(lambda: questions.rewards([r.problem for r in rollouts], responses))
 
 
@@ -41,8 +41,9 @@ def evaluate(
 ) -> Evaluation:
     """Samples n responses to every held-out problem and rewards them, about `rows_at_once` responses at a time.
 
-    `accuracy` and `avg@n` are the mean reward over all samples; `pass@k` the probability that one of k is right, for
-    n and for those of `pass_at` below it. `tell` hears of every problem done.
+    `accuracy` and `avg@n` are the mean reward over all samples; `pass@k` is the probability that at least one of k
+    samples is right, for k = n and for each k of `pass_at` that is smaller. `tell` is called after each batch with the
+    number of problems done and their total.
     """
     problems, n = questions.eval_problems(), sampling.samples_per_problem
     rollouts, responses, rewards, timeouts = list[Rollout](), list[str](), list[float](), 0
@@ -70,7 +71,10 @@ def evaluate(
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Unbiased `1 - C(n-c, k) / C(n, k)`; Chen et al. 2021, arXiv 2107.03374, equation 1."""
+    """Returns the unbiased estimate `1 - C(n-c, k) / C(n, k)` for n samples with c correct.
+
+    Source: Chen et al. 2021, arXiv 2107.03374, equation 1.
+    """
     if not 0 <= correct <= samples or not 1 <= k <= samples:
         raise ValueError(f"pass@{k} of {correct} right in {samples} samples does not exist")
     return 1.0 - comb(samples - correct, k) / comb(samples, k)

@@ -1,4 +1,4 @@
-"""A public benchmark: rows of a dataset, read as a task's are, with the way the literature samples on it."""
+"""Public benchmarks: rows of a dataset, read like those of a task, with the sampling that the literature uses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True, kw_only=True, config=FIXED)
 class Benchmark(Rows):
-    """All rows are evaluated; `size` is how many there are, so that a copy that lacks some is not taken for it."""
+    """All rows are evaluated; `size` is their expected number, so that an incomplete copy is detected."""
 
     samples: Annotated[int, Field(ge=1)]
     temperature: Annotated[float, Field(ge=0)]
@@ -43,22 +43,22 @@ class Benchmark(Rows):
 
     @cached_property
     def _problems(self) -> list[Problem]:
-        found = self.problems(self.path, self.subset, self.split, self.revision)
-        if self.size is not None and len(found) != self.size:
+        problems = self.problems(self.path, self.subset, self.split, self.revision)
+        if self.size is not None and len(problems) != self.size:
             raise RequestError(
-                f"{self.section}.path={self.path}: {len(found)} problems there, the benchmark has {self.size}; for "
-                f"part of it, or another version, set {self.section}.size={len(found)}"
+                f"{self.section}.path={self.path}: {len(problems)} problems there, the benchmark has {self.size}; for "
+                f"part of it, or another version, set {self.section}.size={len(problems)}"
             )
-        return found
+        return problems
 
 
 @dataclass(frozen=True, kw_only=True, config=FIXED)
 class MultipleChoice(Benchmark):
-    """Options under letters, asked for the letter of the right one.
+    """Questions with lettered options; the model is to give the letter of the right one.
 
-    `choices_columns` is one column that holds a list, or several of one option each. The answer is the right option's
-    letter (or its label, where `labels_column` has others), or the option itself. `shuffle_seed` puts the options of
-    each problem in an order of its own: it is needed where the right one always comes first.
+    `choices_columns` is one column that holds a list, or several columns of one option each. The answer column holds
+    the right option's letter (or its label, if `labels_column` names other labels), or the option itself.
+    `shuffle_seed` shuffles the options of each problem, which is needed where the right one always comes first.
     """
 
     choices_columns: tuple[str, ...]
@@ -69,7 +69,7 @@ class MultipleChoice(Benchmark):
     @model_validator(mode="after")
     def _shows_choices(self) -> MultipleChoice:
         if "{choices}" not in self.prompt_template:
-            raise ValueError("prompt_template: the options go where {choices} stands, and it stands nowhere")
+            raise ValueError("prompt_template: the options go where {choices} stands, and it is missing")
         if self.answer_is == "option" and self.labels_column is not None:
             raise ValueError("labels_column is read where answer_is=label")
         return self
@@ -80,8 +80,8 @@ class MultipleChoice(Benchmark):
         choices = {f"choices_columns[{i}]": column for i, column in enumerate(self.choices_columns)}
         return {**super().columns, **labels, **choices}
 
-    def asked(self, row: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
-        prompt, system, answer = super().asked(row)
+    def question_of(self, row: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
+        prompt, system, answer = super().question_of(row)
         cells = [row[name] for name in self.columns if name.startswith("choices_columns")]
         options = cells[0] if len(cells) == 1 else cells
         if prompt is None or not options or any(option is None or not str(option).strip() for option in options):

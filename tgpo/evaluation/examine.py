@@ -1,4 +1,4 @@
-"""One checkpoint on everything its request's `eval` group names: checks, then the model, then exam after exam."""
+"""Evaluates one checkpoint on every evaluation set of the request: runs the checks first, then loads the model."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tgpo.errors import ProblemsError, RequestError
 from tgpo.evaluation.locate import weights_of
 from tgpo.evaluation.results import Result, fingerprint, result, save, saved
 
-ReportProgress = Callable[[str, int, int], None]  # exam, problems done, problems
+ReportProgress = Callable[[str, int, int], None]  # name of the evaluation set, problems done, problems in all
 
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What is to be asked, with everything about it known that can be before a model loads."""
+    """What is to be evaluated, with everything about it that can be known before a model loads."""
 
     request: Request
     eval_sets: list[EvalSet]
     tokenizer: Any
-    folder: Path  # the model's
-    longest: int  # prompt and response, in tokens
+    folder: Path  # of the model
+    longest: int  # longest prompt and response, in tokens
 
 
 def plan(request: Request) -> EvaluationPlan:
-    """Every check; raises RequestError with the mend."""
+    """Runs every check and returns the plan; raises RequestError, which says how to fix the request."""
     from tgpo.models.vllm import check_installed
     from tgpo.preflight.checks import check_student
 
@@ -48,12 +48,12 @@ def plan(request: Request) -> EvaluationPlan:
 
 
 def renamed(problem: str) -> str:
-    """In the terms of this command, whose student is a checkpoint."""
+    """Returns the message in the terms of this command, where the student is called checkpoint."""
     return problem.replace("student.path=", "checkpoint=")
 
 
 def check_room(exam: EvalSet, path: str, tokenizer: Any, room: int | None) -> int:
-    """Tokens of the exam's longest prompt and response, which the model has positions for."""
+    """Returns the tokens of the longest prompt and response; raises RequestError if the model has too few positions."""
     from tgpo.config.sizes import longest_prompt
 
     prompt, _ = longest_prompt(exam.eval_problems(), tokenizer)
@@ -66,22 +66,22 @@ def check_room(exam: EvalSet, path: str, tokenizer: Any, room: int | None) -> in
 
 
 def run_eval_sets(plan: EvaluationPlan, output: Path, tell: ReportProgress, say: Callable[[str], None]) -> list[Result]:
-    """Results in the order of the exams. Those already in `output`, made in the same way, are not made again."""
+    """Returns the results, in the order of the evaluation sets. Results in `output` with the same recipe are reused."""
     output.mkdir(parents=True, exist_ok=True)
-    found: list[Result] = []
+    results: list[Result] = []
     sampler = None
     for exam in plan.eval_sets:
         recipe = recipe_of(plan, exam)
         kept, changed = saved(output, exam.name, recipe)
         if kept is not None:
             say(f"{exam.name}: already in {output}")
-            found.append(kept)
+            results.append(kept)
             continue
         if changed:
-            say(f"{exam.name}: made anew, the one in {output} has another '{changed}'")
+            say(f"{exam.name}: made again, the one in {output} has another '{changed}'")
         sampler = sampler or load_sampler(plan)
-        found.append(run_eval_set(plan, exam, sampler, output, recipe, tell))
-    return found
+        results.append(run_eval_set(plan, exam, sampler, output, recipe, tell))
+    return results
 
 
 def run_eval_set(
@@ -107,7 +107,7 @@ def run_eval_set(
 
 
 def recipe_of(plan: EvaluationPlan, exam: EvalSet) -> dict[str, Any]:
-    """What a result depends on."""
+    """Returns everything that a result depends on; a stored result with another recipe is not reused."""
     options, sections = plan.request.options, plan.request.resolved["eval"]["benchmarks"]
     own = exam.questions is plan.request.task
     return {
@@ -127,7 +127,7 @@ def recipe_of(plan: EvaluationPlan, exam: EvalSet) -> dict[str, Any]:
 
 
 def load_sampler(plan: EvaluationPlan) -> Any:
-    """The rollout engine of a run, with the checkpoint's weights."""
+    """Returns the rollout engine that a run would use, with the checkpoint's weights."""
     from tgpo.build.load import load_rollout, load_student, prepare
 
     options = plan.request.options

@@ -1,4 +1,4 @@
-"""Which model a `checkpoint=` means, and which run it came from."""
+"""Finds the model that `checkpoint=` names, and the run that wrote it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tgpo.runs import checksums
 from tgpo.runs.directory import RunDirectory
 from tgpo.runs.resume import newest_intact
 
-MODEL = "model/"  # of a checkpoint's files
+MODEL = "model/"  # folder of the model's files in a checkpoint
 
 
 @dataclass(frozen=True)
 class Located:
-    """`model` is what `student.path` takes; `run` the directory of the run that wrote it, if one did."""
+    """`model` is a value for `student.path`; `run` is the directory of the run that wrote it, None if no run did."""
 
     given: str
     model: str
     run: Path | None = None
-    skipped: tuple[str, ...] = ()  # the run's newer checkpoints that are damaged, and where
+    skipped: tuple[str, ...] = ()  # newer checkpoints of the run that are damaged, and how
 
     @property
     def slug(self) -> str:
-        """A folder's name: of the run and the step, or the last two parts of the path."""
+        """A folder name made of the run and the step, or of the last two parts of the path."""
         path = Path(self.model)
         parts = path.parts[-2:] if self.run is None else (self.run.resolve().name, path.parent.name)
         return re.sub(r"[^\w.-]+", "-", "-".join(parts)).strip("-")
@@ -37,17 +37,18 @@ class Located:
 
 
 def locate(given: str) -> Located:
-    """Raises RequestError for a run without an intact checkpoint, and for a damaged one that is named itself.
+    """Returns the model at a path: a run's newest intact checkpoint, the checkpoint that is given, or any other model.
 
-    Of a checkpoint the model alone is looked at. Other paths are left for the checks of model files.
+    Raises RequestError for a run without an intact checkpoint, and if the given checkpoint is damaged. Only the model's
+    files of a checkpoint are verified. Paths that are no checkpoint are left to the checks of model files.
     """
     path = Path(given)
     if (path / "config.yaml").is_file():  # a run
-        found, skipped = newest_intact(path, MODEL)
-        if found is None:
+        newest, skipped = newest_intact(path, MODEL)
+        if newest is None:
             why = "; ".join(skipped) or "that run has no complete checkpoint"
             raise RequestError(f"checkpoint={given}: {why}")
-        return Located(given, str(found / "model"), path, tuple(skipped))
+        return Located(given, str(newest / "model"), path, tuple(skipped))
     if (path / "model" / "config.json").is_file():  # checkpoints/step-N
         path = path / "model"
     if (path / "config.json").is_file():
@@ -64,6 +65,6 @@ def locate(given: str) -> Located:
 
 
 def weights_of(folder: str | Path) -> list[list[Any]]:
-    """Names, sizes and times of a model's weight files: whether results are of what is there now."""
+    """Returns names, sizes and modification times of a model's weight files, by which changed weights are detected."""
     files = sorted(Path(resolve(str(folder))).glob("*.safetensors"))
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: a JSON file and the responses of each benchmark, and one table."""
+"""Files that an evaluation writes: for each benchmark a JSON file and the responses, and one table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ Result = dict[str, Any]
 def result(
     name: str, public: bool, evaluation: Evaluation, samples: int, seed: int, recipe: Mapping[str, Any]
 ) -> Result:
-    """`metrics` without the benchmark's prefix, each mean with its interval by problem; `public` unless the task's."""
+    """Returns the record of one benchmark: its metrics without their prefix, and a bootstrap interval for each mean.
+
+    `public` is False for the held-out problems of the task itself.
+    """
     prefix = f"eval/{name}/"
     return {
         "name": name,
@@ -34,13 +37,13 @@ def result(
 
 
 def fingerprint(problems: Sequence[Problem]) -> str:
-    """Of everything that is asked, and of the answers: another version of a dataset is another benchmark."""
-    asked = [[p.prompt, p.system, p.answer] for p in problems]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    """Returns a hash of all prompts and answers, so that another version of a dataset counts as another benchmark."""
+    contents = [[p.prompt, p.system, p.answer] for p in problems]
+    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()[:16]
 
 
 def save(folder: Path, result: Result, evaluation: Evaluation) -> None:
-    """The responses first: a result that is there is whole."""
+    """Writes the responses, then the result, so that a result that exists is complete."""
     lines = [
         {
             "problem": rollout.problem.id,
@@ -59,36 +62,43 @@ def save(folder: Path, result: Result, evaluation: Evaluation) -> None:
 
 
 def saved(folder: Path, name: str, recipe: Mapping[str, Any]) -> tuple[Result | None, str]:
-    """The result that is there, if it was made in the same way; else None and what is different."""
+    """Returns the stored result and "" if it has the same recipe; else None and the first key that differs.
+
+    The key is empty when there is no stored result.
+    """
     path = folder / f"{name}.json"
     if not path.is_file():
         return None, ""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    there, wanted = found.get("recipe", {}), json.loads(json.dumps(recipe))
-    changed = [key for key in wanted if there.get(key) != wanted[key]]
-    return (None, changed[0]) if changed else (found, "")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored_recipe, wanted = stored.get("recipe", {}), json.loads(json.dumps(recipe))
+    changed = [key for key in wanted if stored_recipe.get(key) != wanted[key]]
+    return (None, changed[0]) if changed else (stored, "")
 
 
 def table(results: Sequence[Result], form: str) -> str:
-    """A row a benchmark and, of several public ones, their plain mean. `form` is one of tabulate's."""
+    """Returns a table with one row per benchmark and, for several public ones, their unweighted mean accuracy.
+
+    `form` is a table format of tabulate.
+    """
     from tabulate import tabulate
 
-    at = sorted({k for found in results for key in found["metrics"] if (k := pass_at(key)) > 1})
+    at = sorted({k for result in results for key in result["metrics"] if (k := pass_at(key)) > 1})
     headers = ["benchmark", "problems", "samples", "accuracy", *(f"pass@{k}" for k in at), "length", "truncated"]
     rows = []
-    for found in results:
-        metrics, intervals = found["metrics"], found["intervals"]
+    for result in results:
+        metrics, intervals = result["metrics"], result["intervals"]
         chances = [format_accuracy(metrics.get(f"pass@{k}")) for k in at]
         accuracy = format_accuracy(metrics["accuracy"], intervals["accuracy"])
         length, cut = f"{metrics['length_mean']:.0f}", f"{metrics['truncated_fraction']:.2f}"
-        rows.append([found["name"], found["problems"], found["samples"], accuracy, *chances, length, cut])
-    public = [found["metrics"]["accuracy"] for found in results if found["public"]]
+        rows.append([result["name"], result["problems"], result["samples"], accuracy, *chances, length, cut])
+    public = [result["metrics"]["accuracy"] for result in results if result["public"]]
     if len(public) > 1:
         rows.append(["mean", "", "", format_accuracy(sum(public) / len(public)), *[""] * len(at), "", ""])
     return tabulate(rows, headers, tablefmt=form, disable_numparse=True)
 
 
 def pass_at(key: str) -> int:
+    """Returns the k of `pass@k`, or 0 for another metric."""
     return int(key.removeprefix("pass@")) if key.startswith("pass@") else 0
 
 
@@ -104,5 +114,5 @@ def save_table(folder: Path, checkpoint: str, results: Sequence[Result], provena
         "bootstrap interval over problems; pass@k is the unbiased estimate, its intervals are in evaluation.json."
     )
     write_whole(folder / "table.md", f"{table(results, 'github')}\n\n{note}\n")
-    whole = {"checkpoint": checkpoint, "benchmarks": list(results), "provenance": dict(provenance)}
-    write_whole(folder / "evaluation.json", json.dumps(whole, indent=1) + "\n")
+    record = {"checkpoint": checkpoint, "benchmarks": list(results), "provenance": dict(provenance)}
+    write_whole(folder / "evaluation.json", json.dumps(record, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Group-relative advantages: what a rollout is worth against the others of its prompt."""
+"""Group-relative advantages: a rollout's reward relative to those of the other rollouts of its prompt."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ STD_EPSILON = 1e-6
 
 
 def group_index(group_B: Tensor) -> tuple[Tensor, int]:
-    """Dense group numbers `0..G-1` a sequence, and G, from any integer labels."""
+    """Returns a dense group number `0..G-1` for each sequence, and G, from any integer labels."""
     labels, index_B = group_B.unique(return_inverse=True)
     return index_B, len(labels)
 
 
 def group_mean(values_B: Tensor, group_B: Tensor) -> Tensor:
-    """Each sequence's group mean, `[B]`."""
+    """Returns each sequence's group mean, `[B]`."""
     index_B, groups = group_index(group_B)
     sums = values_B.new_zeros(groups).index_add_(0, index_B, values_B)
     counts = values_B.new_zeros(groups).index_add_(0, index_B, torch.ones_like(values_B))
@@ -23,7 +23,7 @@ def group_mean(values_B: Tensor, group_B: Tensor) -> Tensor:
 
 
 def group_advantage(reward_B: Tensor, group_B: Tensor, *, normalize_std: bool) -> Tensor:
-    r"""`A_i = R_i - mean_group(R)`, divided by `std_group(R) + 1e-6` when `normalize_std`.
+    r"""Returns `A_i = R_i - mean_group(R)`, divided by `std_group(R) + 1e-6` if `normalize_std`.
 
     The standard deviation is the unbiased one (n-1), as in the public GRPO implementations. A group of one, and a
     group whose rewards are all equal, has advantage 0 exactly.
@@ -36,7 +36,7 @@ def group_advantage(reward_B: Tensor, group_B: Tensor, *, normalize_std: bool) -
         reward_B.new_zeros(groups).scatter_reduce_(0, index_B, reward_B, how, include_self=False)
         for how in ("amin", "amax")
     )
-    # n equal rewards can have a mean one rounding away from them; dividing that by 1e-6 would make it a signal
+    # the mean of n equal rewards can differ from them by rounding, which the division by 1e-6 would turn into a signal
     centred_B = centred_B.masked_fill((lowest == highest)[index_B], 0.0)
     if not normalize_std:
         return centred_B
@@ -47,7 +47,7 @@ def group_advantage(reward_B: Tensor, group_B: Tensor, *, normalize_std: bool) -
 
 
 def group_gate(reward_B: Tensor, group_B: Tensor) -> Tensor:
-    """`4 p (1 - p)` of each sequence's group, p its mean reward: 1 where half are right, 0 where all or none are.
+    """Returns `4 p (1 - p)` for each sequence, p its group's mean reward: 1 where half are right, 0 where all or none.
 
     For rewards in [0, 1]. It is the variance of a group's reward, scaled to [0, 1].
     """

@@ -1,4 +1,4 @@
-"""Which sequences share a forward pass."""
+"""Decides which sequences share a forward pass."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def micro_batches_per_rank(lengths_B: Tensor, max_tokens: int, processes: int) -> list[list[Tensor]]:
-    """Parts for each of several processes, which get sequences in turn, longest first; empty parts make up the number.
+    """Returns the micro-batches of each process. Sequences are assigned to the processes in turn, longest first.
 
-    A sharded model's passes are made by all processes together, so all need as many.
+    All processes run a sharded model's passes together, so all get the same number of micro-batches, some empty.
     """
     order = torch.argsort(lengths_B, descending=True, stable=True)
     plans = [
@@ -21,7 +21,7 @@ def micro_batches_per_rank(lengths_B: Tensor, max_tokens: int, processes: int) -
 
 
 def by_token_budget(lengths_B: Tensor, max_tokens: int) -> list[Tensor]:
-    """Row indices in parts of like length: longest first, each part at most `max_tokens` with its padding.
+    """Returns row indices in parts of similar length, longest first, each of at most `max_tokens` including padding.
 
     A sequence longer than the budget is a part of its own.
     """

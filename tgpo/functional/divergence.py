@@ -1,7 +1,7 @@
 """Divergences between student and teacher, token by token: estimates from the sampled token, sums over a top-k, and
 sums over the whole vocabulary.
 
-All take natural log-probabilities and return nats a token (k2: nats squared). The teacher's side is detached.
+All take natural log-probabilities and return nats per token (k2: nats squared). The teacher's side is detached.
 Source of the k1, k2, k3 names: Schulman, "Approximating KL Divergence" (2020), for `KL(student || teacher)`, whose
 log-ratio is `log pi_theta(a_t) - log pi_T(a_t)`.
 """
@@ -21,13 +21,13 @@ def k2(logprobs_BT: Tensor, teacher_logprobs_BT: Tensor) -> Tensor:
 
 
 def k3(logprobs_BT: Tensor, teacher_logprobs_BT: Tensor) -> Tensor:
-    """`exp(-logratio) - 1 + logratio`. An unbiased VALUE; as a loss its gradient is the forward KL's."""
+    """`exp(-logratio) - 1 + logratio`. Its VALUE is unbiased, but as a loss its gradient is the forward KL's."""
     logratio_BT = logprobs_BT - teacher_logprobs_BT.detach()
     return torch.exp(-logratio_BT) - 1 + logratio_BT
 
 
 def score_function(logprobs_BT: Tensor, teacher_logprobs_BT: Tensor) -> Tensor:
-    """`sg[logratio] * log pi_theta`: its value means nothing, its expected gradient is the per-state reverse KL's."""
+    """`sg[logratio] * log pi_theta`. Its value is meaningless, its expected gradient is the per-state reverse KL's."""
     return (logprobs_BT - teacher_logprobs_BT).detach() * logprobs_BT
 
 
@@ -68,45 +68,45 @@ def generalized_jsd(student_NV: Tensor, teacher_NV: Tensor, beta: float) -> Tens
 
 
 def kl(p_NV: Tensor, q_NV: Tensor) -> Tensor:
-    """`KL(p || q)`; a token of probability 0 under p counts 0, whatever q says of it."""
+    """`KL(p || q)`; a token of probability 0 under p contributes 0, whatever its probability under q."""
     difference_NV = torch.where(p_NV > -math.inf, p_NV - q_NV, 0.0)
     return (p_NV.exp() * difference_NV).sum(-1)
 
 
 class _FromTeacher(torch.autograd.Function):
-    """`kl(teacher, student)`, of which the backward pass needs `dL / d log s_v = -t_v` and autograd keeps more."""
+    """`kl(teacher, student)`. The backward pass needs only `dL / d log s_v = -t_v`; autograd would keep more."""
 
     @staticmethod
     def forward(ctx: Any, student_NV: Tensor, teacher_NV: Tensor) -> Tensor:
-        theirs_NV = teacher_NV.exp()
-        difference_NV = (teacher_NV - student_NV).masked_fill_(theirs_NV == 0, 0.0)
-        ctx.save_for_backward(theirs_NV)
-        return difference_NV.mul_(theirs_NV).sum(-1)
+        t_NV = teacher_NV.exp()
+        difference_NV = (teacher_NV - student_NV).masked_fill_(t_NV == 0, 0.0)
+        ctx.save_for_backward(t_NV)
+        return difference_NV.mul_(t_NV).sum(-1)
 
     @staticmethod
     def backward(ctx: Any, *upstream_N: Tensor) -> tuple[Tensor, None]:
-        (theirs_NV,) = ctx.saved_tensors
-        return -upstream_N[0][..., None] * theirs_NV, None
+        (t_NV,) = ctx.saved_tensors
+        return -upstream_N[0][..., None] * t_NV, None
 
 
 class _ToMixture(torch.autograd.Function):
-    """`beta KL(T || M) + (1 - beta) KL(S || M)`, with the gradient that autograd would take three times as long over.
+    """`beta KL(T || M) + (1 - beta) KL(S || M)`, with its gradient in closed form: autograd takes three times as long.
 
-    With M's own dependence on S everything but one term cancels: `dL / d log s_v = (1 - beta) s_v log(s_v / m_v)`.
+    Since M depends on S too, all terms but one cancel: `dL / d log s_v = (1 - beta) s_v log(s_v / m_v)`.
     """
 
     @staticmethod
     def forward(ctx: Any, student_NV: Tensor, teacher_NV: Tensor, beta: float) -> Tensor:
-        ours_NV, theirs_NV = student_NV.exp(), teacher_NV.exp()
-        # where both are 0 the mixture is too; xlogy makes the term 0 once the quotient is a number
-        mixture_NV = torch.lerp(ours_NV, theirs_NV, beta).clamp_(min=torch.finfo(ours_NV.dtype).tiny)
-        from_ours_NV = torch.xlogy(ours_NV, ours_NV / mixture_NV)
-        from_theirs_N = torch.xlogy(theirs_NV, theirs_NV / mixture_NV).sum(-1)
-        ctx.save_for_backward(from_ours_NV)
+        s_NV, t_NV = student_NV.exp(), teacher_NV.exp()
+        # where both are 0, so is the mixture: the clamp makes the quotient a number, and xlogy then makes the term 0
+        m_NV = torch.lerp(s_NV, t_NV, beta).clamp_(min=torch.finfo(s_NV.dtype).tiny)
+        student_terms_NV = torch.xlogy(s_NV, s_NV / m_NV)
+        teacher_term_N = torch.xlogy(t_NV, t_NV / m_NV).sum(-1)
+        ctx.save_for_backward(student_terms_NV)
         ctx.beta = beta
-        return beta * from_theirs_N + (1 - beta) * from_ours_NV.sum(-1)
+        return beta * teacher_term_N + (1 - beta) * student_terms_NV.sum(-1)
 
     @staticmethod
     def backward(ctx: Any, *upstream_N: Tensor) -> tuple[Tensor, None, None]:
-        (from_ours_NV,) = ctx.saved_tensors
-        return (1 - ctx.beta) * upstream_N[0][..., None] * from_ours_NV, None, None
+        (student_terms_NV,) = ctx.saved_tensors
+        return (1 - ctx.beta) * upstream_N[0][..., None] * student_terms_NV, None, None

@@ -1,4 +1,4 @@
-"""Elementwise work over the whole vocabulary, made one kernel where that matters."""
+"""Compiles elementwise operations over the whole vocabulary into one kernel where that matters."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 def fused_on_cuda(function: Callable[P, T]) -> Callable[P, T]:
-    """The same function, compiled where its first argument is on a GPU and no gradient is taken.
+    """Returns the same function, compiled for calls where the first argument is on a GPU and no gradient is taken.
 
-    A chunk of logits is read and written once, not once for each operation: the head's forward and backward pass at
-    151,936 columns is bound by that and not by its products. Elsewhere, and under autograd, it is the function itself.
-    Where torch finds no compiler it stays so, and a warning says it once.
+    A chunk of logits is then read and written once, not once per operation: at 151,936 columns, these reads and writes
+    take most of the head's forward and backward pass, not its matrix products. On the CPU and under autograd, the
+    function itself is called; on a GPU too if torch finds no compiler, after one warning.
     """
     compiled: Any = None
 

@@ -1,4 +1,4 @@
-"""The output head and its scores, a few rows of the vocabulary at a time: no more logits exist than fit the budget."""
+"""The output head and its scores, a few rows at a time, so that the number of logits stays within a budget."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tgpo.types.teacher import Head
 
 
 class Against(NamedTuple):
-    """What a full-vocabulary divergence is measured against, row for row: the teacher's hidden states and head."""
+    """A full-vocabulary divergence, and the teacher's hidden states and head that it is computed from, row by row."""
 
     divergence: RowDivergence
     hidden_NH: Tensor
@@ -41,7 +41,7 @@ def score_hidden(
     rows_per_chunk: int,
     against: Against | None = None,
 ) -> TokenScores:
-    """`score_logits` of `head(hidden)`, chunk by chunk; the backward pass recomputes each chunk's logits.
+    """Returns `score_logits` of `head(hidden)`, chunk by chunk; the backward pass recomputes each chunk's logits.
 
     Args:
         vocabulary: logits beyond it are padding columns of the head and never enter a softmax.
@@ -60,13 +60,13 @@ def score_hidden(
     parts = slices(len(hidden_NH), rows_per_chunk)
     if len(parts) <= 1:
         return score(slice(None))
-    again = torch.is_grad_enabled()
-    scores = [checkpoint(score, rows, use_reentrant=False) if again else score(rows) for rows in parts]
+    recompute = torch.is_grad_enabled()
+    scores = [checkpoint(score, rows, use_reentrant=False) if recompute else score(rows) for rows in parts]
     return TokenScores(*(torch.cat(part) for part in zip(*scores, strict=True)))
 
 
 def score_rows(logits_NV: Tensor, tokens_N: Tensor, ids_NK: Tensor, topk: int, against: Against | None) -> TokenScores:
-    """`score_logits`, with the teacher's logits of the same rows where there is a divergence from them."""
+    """Returns `score_logits`, with the teacher's logits of the same rows if there is a divergence to compute."""
     return score_logits(logits_NV, tokens_N, ids_NK, topk, *divergence_and_logits(against, logits_NV.shape[1]))
 
 
@@ -78,15 +78,15 @@ def divergence_and_logits(against: Against | None, vocabulary: int) -> tuple[Row
 
 
 def is_plain(head: Any) -> TypeGuard[nn.Linear]:
-    """A product with one matrix and nothing else: no bias, no adapter, no hook that the product alone would miss."""
+    """Whether the head is a product with one matrix and nothing else: no bias, no adapter, no hook."""
     return type(head) is nn.Linear and head.bias is None and not head._forward_hooks and not head._forward_pre_hooks
 
 
 class ChunkedScores(torch.autograd.Function):
-    """`score_rows` of `hidden @ weight.T`, of which only the scores are kept for the backward pass.
+    """`score_rows` of `hidden @ weight.T`, which keeps no logits for the backward pass.
 
-    Autograd's own sum over chunks holds a second gradient of the weight, half a gigabyte at 150,000 tokens; here each
-    chunk's is added in place, in float32 (or wider) whatever the weight's type is.
+    When autograd sums over chunks it holds a second gradient of the weight, half a gigabyte at 150,000 tokens; here
+    each chunk's gradient is added in place, in float32 (or wider) whatever the weight's type is.
     """
 
     @staticmethod
@@ -109,8 +109,8 @@ class ChunkedScores(torch.autograd.Function):
         for rows in slices(len(hidden_NH), rows_per_chunk):
             logits_NV = cast(hidden_NH[rows]) @ used_VH.T
             lse_N1, entropy_N = row_statistics(logits_NV)
-            beside = divergence_and_logits(of_rows(against, rows), vocabulary)
-            parts.append(scores_of(logits_NV, lse_N1, entropy_N, tokens_N[rows], ids_NK[rows], topk, *beside))
+            teacher = divergence_and_logits(of_rows(against, rows), vocabulary)
+            parts.append(scores_of(logits_NV, lse_N1, entropy_N, tokens_N[rows], ids_NK[rows], topk, *teacher))
             sums.append(lse_N1)
         scores = TokenScores(*(torch.cat(part) for part in zip(*parts, strict=True)))
         ctx.save_for_backward(hidden_NH, weight_VH, tokens_N, ids_NK, torch.cat(sums), scores.entropy_N)
@@ -151,13 +151,13 @@ def of_rows(against: Against | None, rows: slice) -> Against | None:
 
 
 def cast(x: Tensor) -> Tensor:
-    """To the type that autocast multiplies in; for a weight once, where autocast itself would do it for every chunk."""
+    """Casts to the type that autocast multiplies in: a weight once, while autocast would cast it for every chunk."""
     device = x.device.type
     return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 def add_product(total_VH: Tensor, left_VN: Tensor, right_NH: Tensor) -> None:
-    """`total += left @ right` in the type of `total`, without a second matrix of its size where the types agree."""
+    """Adds `left @ right` to `total`, in its type; if the types agree, without a second matrix of the same size."""
     if total_VH.dtype == left_VN.dtype:
         total_VH.addmm_(left_VN, right_NH)
     else:
@@ -174,7 +174,7 @@ def score_teacher_hidden(
     vocabulary: int,
     rows_per_chunk: int,
 ) -> TeacherScores:
-    """`score_teacher_logits` of `head(hidden)`, chunk by chunk."""
+    """Returns `score_teacher_logits` of `head(hidden)`, chunk by chunk."""
     parts = [
         score_teacher_logits(
             head(hidden_NH[rows])[:, :vocabulary],

@@ -1,4 +1,4 @@
-"""The clipped surrogate every policy-gradient objective here shares."""
+"""The clipped surrogate that the policy-gradient objectives share, and LUFFY's shaped probability."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Surrogate:
-    """`loss_BT` (with gradient) and `clipped_BT`: 1 where the clip cut the gradient off."""
+    """`loss_BT` (with gradient), and `clipped_BT`: 1 where the clip removed the gradient, otherwise 0."""
 
     loss_BT: Tensor
     clipped_BT: Tensor
@@ -23,7 +23,7 @@ def clipped_surrogate(
 
     Args:
         logprobs_BT: `log pi_theta(a_t | s_t)`, nats, with gradient.
-        old_logprobs_BT: the same under the policy that sampled; detached here.
+        old_logprobs_BT: `log pi_old(a_t | s_t)`, pi_old the policy that sampled; detached here.
         advantage_BT: detached here.
 
     Source: PPO, arXiv 1707.06347, equation 7, negated.

@@ -1,4 +1,4 @@
-"""From unreduced token losses to one number, over ALL tokens of an optimiser update.
+"""Reduces token losses to one number, over ALL tokens of an optimiser update.
 
 The weights are known before the first micro-batch is run, so any split of the update into micro-batches, processes or
 groups gives the same loss and the same gradient.
@@ -12,15 +12,15 @@ from tgpo.types.problem import Reduction
 
 
 def token_weights(mask_BT: Tensor, reduction: Reduction, max_response_length: int) -> Tensor:
-    """Weights `w_BT` such that the reduced loss is `sum(w_BT * loss_BT)`.
+    """Returns weights `w_BT` such that the reduced loss is `sum(w_BT * loss_BT)`.
 
     - token: `m / sum(m)`
     - sequence: `m / (B * sum_t m)`: the mean over sequences of the mean over their tokens
     - constant: `m / (B * max_response_length)` (Dr. GRPO, arXiv 2503.20783)
 
     Args:
-        mask_BT: float, 1 on trained tokens of the WHOLE update, 0 elsewhere. A sequence without any counts in B.
-        max_response_length: the cap on the response length; read by `constant` alone.
+        mask_BT: float, 1 on trained tokens of the WHOLE update, 0 elsewhere. A sequence without any still counts in B.
+        max_response_length: the cap on the response length; used by `constant` only.
     """
     sequences = mask_BT.shape[0]
     if reduction == Reduction.TOKEN:
@@ -31,5 +31,5 @@ def token_weights(mask_BT: Tensor, reduction: Reduction, max_response_length: in
 
 
 def reduce(values_BT: Tensor, weights_BT: Tensor) -> Tensor:
-    """`sum(w * x)`; where the weight is 0 the value is ignored, whatever it is."""
+    """Returns `sum(w * x)`; where the weight is 0 the value is ignored, even if it is not finite."""
     return (weights_BT * values_BT.masked_fill(weights_BT == 0, 0.0)).sum()

@@ -11,7 +11,7 @@ def linear_decay(step: int, start: float, decrement: float, floor: float) -> flo
 
 
 def learning_rate(step: int, peak: float, warmup: int, total: int, kind: str) -> float:
-    """`peak * k / warmup` up to the peak; then constant, or falling to 0 just after step `total` (linear, cosine)."""
+    """`peak * k / warmup` during warm-up; then constant, or decaying to 0 just after step `total` (linear, cosine)."""
     if step < warmup:
         return peak * (step / warmup)
     progress = (step - warmup) / max(total + 1 - warmup, 1)
@@ -23,5 +23,6 @@ def learning_rate(step: int, peak: float, warmup: int, total: int, kind: str) ->
 
 
 def dual_ascent(weight: float, value: float, budget: float, rate: float) -> float:
-    """`max(0, weight + rate * (value - budget))`: one step up the dual of `value <= budget`; `weight` is its price."""
+    """`max(0, weight + rate * (value - budget))`: a dual-ascent step for the constraint `value <= budget`, of which
+    `weight` is the dual variable."""
     return max(0.0, weight + rate * (value - budget))

@@ -14,7 +14,7 @@ from tgpo.types.teacher import TeacherSignal
 
 
 class TokenScores(NamedTuple):
-    """Nats: `logprobs_N` of the given tokens, `entropy_N`, `at_ids_NK` at the ids asked for, `divergence_N` from the
+    """In nats: `logprobs_N` of the given tokens, `entropy_N`, `at_ids_NK` at the requested ids, `divergence_N` from the
     teacher. Without gradient: the row's own best tokens `topk_ids_NJ` and `topk_logprobs_NJ`."""
 
     logprobs_N: Tensor
@@ -26,7 +26,8 @@ class TokenScores(NamedTuple):
 
 
 class TeacherScores(NamedTuple):
-    """Nats: `logprobs_N` of the given tokens, the best `topk_*_NK`, `at_ids_NJ` asked for, a token drawn `sample_N`."""
+    """In nats: `logprobs_N` of the given tokens, the best `topk_*_NK`, `at_ids_NJ` at the requested ids; and a sampled
+    token `sample_N`."""
 
     logprobs_N: Tensor
     topk_ids_NK: Tensor
@@ -43,12 +44,13 @@ def score_logits(
     divergence: RowDivergence | None = None,
     teacher_logits_NV: Tensor | None = None,
 ) -> TokenScores:
-    """Exact scores of each row; float32 or wider whatever the logits are (bf16 softmax: gradient errors of 3-19 %).
+    """Returns exact scores of each row, in float32 or wider whatever the logits' type is, because a bf16 softmax has
+    gradient errors of 3-19 %.
 
-    `divergence_N` is 0 without a `divergence`. A `topk` beyond the vocabulary means all of it.
+    `divergence_N` is 0 without a `divergence`. A `topk` above the vocabulary's size means all tokens.
     """
     if logits_NV.requires_grad:
-        logits_NV = widen(logits_NV)  # once and first, so that the gradients of all scores are added up in that type
+        logits_NV = widen(logits_NV)  # once, before all scores, so that their gradients are added up in this type
     return scores_of(logits_NV, *row_statistics(logits_NV), tokens_N, ids_NK, topk, divergence, teacher_logits_NV)
 
 
@@ -62,7 +64,7 @@ def scores_of(
     divergence: RowDivergence | None,
     teacher_logits_NV: Tensor | None,
 ) -> TokenScores:
-    """`score_logits` from what `row_statistics` gave."""
+    """Returns `score_logits`, given the results of `row_statistics`."""
     logprobs_N = widen(logits_NV.gather(-1, tokens_N[:, None]))[:, 0] - lse_N1[:, 0]
     at_ids_NK = widen(logits_NV.gather(-1, ids_NK)) - lse_N1
     best = logits_NV.detach().topk(min(topk, logits_NV.shape[-1]), dim=-1)
@@ -76,14 +78,14 @@ def scores_of(
 
 @fused_on_cuda
 def row_statistics(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
-    """`log sum_v exp z_v`, `[N,1]`, and the entropy `lse - sum_v p_v z_v`, `[N]`, nats."""
+    """Returns `lse = log sum_v exp z_v`, `[N,1]`, and the entropy `lse - sum_v p_v z_v`, `[N]`, in nats."""
     logits_NV = widen(logits_NV)
     lse_N1 = logits_NV.logsumexp(-1, keepdim=True)
     return lse_N1, lse_N1[:, 0] - (torch.exp(logits_NV - lse_N1) * logits_NV).sum(-1)
 
 
 class RowGradients(NamedTuple):
-    """The loss's derivative by each of the scores of `TokenScores`; None where the loss does not read it."""
+    """The loss's derivative by each score of `TokenScores`; None where the loss does not depend on the score."""
 
     logprobs_N: Tensor | None
     entropy_N: Tensor | None
@@ -101,11 +103,11 @@ def logits_gradient(
     divergence: RowDivergence | None = None,
     teacher_logits_NV: Tensor | None = None,
 ) -> Tensor:
-    r"""`dL / dz`, float32 or wider, what autograd would give for `score_logits`, with one array of the logits' size.
+    r"""Returns `dL / dz` in float32 or wider, as autograd would for `score_logits`, with one array of the logits' size.
 
-    With `p = softmax(z)`, upstream `g` of a log-probability at v, `h` of the entropy H:
-    `dL / dz_v = g_v - p_v sum_u g_u - h p_v (log p_v + H)`; of a divergence with `u_v = dD / d log p_v`,
-    `u_v - p_v sum_w u_w` more.
+    With `p = softmax(z)`, the upstream gradients `g_v` of the log-probability at v and `h` of the entropy H:
+    `dL / dz_v = g_v - p_v sum_u g_u - h p_v (log p_v + H)`. A divergence adds `u_v - p_v sum_w u_w`, where `u_v` is the
+    derivative of L by `log p_v` through the divergence.
     """
     zero_N = torch.zeros_like(entropy_N)
     at_token_N = zero_N if upstream.logprobs_N is None else upstream.logprobs_N
@@ -120,19 +122,19 @@ def logits_gradient(
         gradient_NV.scatter_add_(1, ids_NK, upstream.at_ids_NK)
     if upstream.divergence_N is not None and divergence is not None:
         assert teacher_logits_NV is not None
-        theirs_NV = widen(teacher_logits_NV).log_softmax(-1)
-        ours_NV = (widen(logits_NV) - lse_N1).requires_grad_()
+        teacher_logprobs_NV = widen(teacher_logits_NV).log_softmax(-1)
+        logprobs_NV = (widen(logits_NV) - lse_N1).requires_grad_()
         with torch.enable_grad():
-            found_N = divergence(ours_NV, theirs_NV)
-        (by_logprobs_NV,) = torch.autograd.grad(found_N, ours_NV, upstream.divergence_N)
+            divergence_N = divergence(logprobs_NV, teacher_logprobs_NV)
+        (by_logprobs_NV,) = torch.autograd.grad(divergence_N, logprobs_NV, upstream.divergence_N)
         gradient_NV += by_logprobs_NV
-        gradient_NV.addcmul_(ours_NV.detach().exp(), by_logprobs_NV.sum(-1, keepdim=True), value=-1)
+        gradient_NV.addcmul_(logprobs_NV.detach().exp(), by_logprobs_NV.sum(-1, keepdim=True), value=-1)
     return gradient_NV
 
 
 @fused_on_cuda
 def spread_over_softmax(logits_NV: Tensor, lse_N1: Tensor, total_N: Tensor) -> Tensor:
-    """`-p_v g`."""
+    """Returns `-p_v g`, with g the sum of the upstream gradients of the row's log-probabilities."""
     return (widen(logits_NV) - lse_N1).exp_().mul_(-total_N[:, None])
 
 
@@ -140,7 +142,7 @@ def spread_over_softmax(logits_NV: Tensor, lse_N1: Tensor, total_N: Tensor) -> T
 def spread_with_entropy(
     logits_NV: Tensor, lse_N1: Tensor, total_N: Tensor, entropy_N: Tensor, by_entropy_N: Tensor
 ) -> Tensor:
-    """`-p_v (g + h (log p_v + H))`."""
+    """Returns `-p_v (g + h (log p_v + H))`, with h the upstream gradient of the row's entropy H."""
     logprobs_NV = widen(logits_NV) - lse_N1
     by_entropy_N1 = by_entropy_N[:, None]
     return -logprobs_NV.exp() * (total_N[:, None] + by_entropy_N1 * (logprobs_NV + entropy_N[:, None]))
@@ -149,7 +151,7 @@ def spread_with_entropy(
 def score_teacher_logits(
     logits_NV: Tensor, tokens_N: Tensor, topk: int, at_ids_NJ: Tensor, uniform_N: Tensor | None = None
 ) -> TeacherScores:
-    """The teacher's answers, best tokens first; `sample_N` is 0 without the random numbers to draw it."""
+    """Returns the teacher's scores, best tokens first; `sample_N` is 0 without the random numbers to draw it."""
     logits_NV = widen(logits_NV)
     lse_N1 = logits_NV.logsumexp(-1, keepdim=True)
     best = logits_NV.topk(min(topk, logits_NV.shape[-1]), dim=-1)
@@ -164,7 +166,7 @@ def score_teacher_logits(
 
 
 def inverse_cdf(logprobs_NV: Tensor, uniform_N: Tensor) -> Tensor:
-    """One token a row, where the cumulative distribution passes `uniform_N` in [0, 1).
+    """Returns one token per row, the first at which the cumulative distribution exceeds `uniform_N` in [0, 1).
 
     The sum is taken in float64: over 150,000 tokens, float32 would never draw the rarest.
     """
@@ -178,9 +180,9 @@ def widen(x: Tensor) -> Tensor:
 
 
 def student_scores(scores: TokenScores, mask_BT: Tensor, teacher: TeacherSignal) -> StudentScores:
-    """Scores of the unmasked tokens, at the ids that `teacher.named_ids` gave, on the grid; 0 elsewhere.
+    """Returns the unmasked tokens' scores, at the ids of `teacher.named_ids`, on the `[B,T]` grid; 0 elsewhere.
 
-    Copies, not views: FSDP puts hooks on what a sharded module returns.
+    The tensors are copies, not views, because FSDP puts hooks on the tensors that a sharded module returns.
     """
     grid = TokenScores(*(scatter(x, mask_BT) for x in scores))
     best_BTK, drawn_BT = teacher.topk_ids_BTK, teacher.sample_ids_BT

@@ -1,6 +1,6 @@
-"""The layout of a forward pass: prompt and response joined, padding on the right, responses picked out again.
+"""The layout of a forward pass: prompt and response joined, padding on the right, and response tokens selected again.
 
-With padding on the right alone, a causal model needs no attention mask and no real position ever sees a pad.
+With padding only on the right, a causal model needs no attention mask: no real position attends to padding.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def join(tokens: TokenBatch) -> Joined:
     padding_B = tokens.prompt_BP.shape[1] - prompt_B
     columns_S = torch.arange(ids_BS.shape[1], device=ids_BS.device)
     ids_BS = ids_BS.gather(1, (columns_S + padding_B[:, None]) % ids_BS.shape[1])
-    ids_BS = ids_BS[:, : int(tokens.length_B.max())]  # what is beyond is padding in every row
+    ids_BS = ids_BS[:, : int(tokens.length_B.max())]  # all further columns are padding in every row
     row_N, time_N = tokens.mask_BT.nonzero(as_tuple=True)
     return Joined(ids_BS, row_N, prompt_B[row_N] + time_N - 1, tokens.response_BT[row_N, time_N])
 

@@ -1,4 +1,4 @@
-"""How far student and teacher are apart on the student's own rollouts, under contract names."""
+"""Divergence between student and teacher on the student's own rollouts, under contract names."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tgpo.types.teacher import TeacherSignal
 def divergence_metrics(
     response_BT: Tensor, mask_BT: Tensor, sampler_logprobs_BT: Tensor, teacher: TeacherSignal
 ) -> dict[str, float]:
-    """Means over the tokens of the mask, which the student sampled; empty where there are none.
+    """Returns means over the tokens of the mask, which the student sampled; empty when the mask is empty.
 
-    - `divergence/reverse_kl_k1`: mean of `log pi_sampler(a_t) - log pi_T(a_t)`, nats a token
+    - `divergence/reverse_kl_k1`: mean of `log pi_sampler(a_t) - log pi_T(a_t)`, nats per token
     - `divergence/teacher_perplexity`: `exp` of the mean of `-log pi_T(a_t)`
     - `divergence/mismatch`: fraction of tokens that are not the teacher's argmax
     """
@@ -28,7 +28,7 @@ def divergence_metrics(
 
 
 def sampled_token_values(response_BT: Tensor, logprobs_BT: Tensor, teacher: TeacherSignal) -> dict[str, Tensor]:
-    """What the means are of, token by token; `mismatch` where the teacher named its first choice."""
+    """Returns the per-token values that the metrics average; `mismatch` only if the teacher returned top tokens."""
     assert teacher.sampled_logprobs_BT is not None
     values = {
         "reverse_kl_k1": logprobs_BT - teacher.sampled_logprobs_BT,
@@ -40,6 +40,6 @@ def sampled_token_values(response_BT: Tensor, logprobs_BT: Tensor, teacher: Teac
 
 
 def topk_overlap(student_ids_BTK: Tensor, teacher_ids_BTK: Tensor) -> Tensor:
-    """`|top-k of the student and of the teacher| / k` at each position, `[B,T]`, in [0, 1]."""
+    """Returns `|top-k of the student and of the teacher| / k` at each position, `[B,T]`, in [0, 1]."""
     same_BTKK = student_ids_BTK[..., :, None] == teacher_ids_BTK[..., None, :]
     return same_BTKK.any(-1).float().mean(-1)

@@ -1,4 +1,4 @@
-"""Gradient variance, measured: the unit is the prompt group.
+"""Measures gradient variance between prompt groups.
 
 With per-group gradients g_1 .. g_N of one update before clipping, scaled so that their mean is the update's gradient:
 
@@ -23,18 +23,19 @@ from torch.nn.utils import get_total_norm
 from tgpo.runtime.collectives import rank, sum_over_ranks
 
 TINY = 1e-30
-FOLDS = 64  # rows of `size` elements that a sketch folds at a time: 17 MB of float32 at 65,536
-ROUNDING = 1e-9  # of |mean|^2: a difference of two numbers that is smaller than this share of them says nothing
+FOLDS = 64  # rows of `size` elements that a sketch folds at a time: 17 MB of float32 at size 65,536
+ROUNDING = 1e-9  # relative to |mean|^2; a smaller difference of two numbers of that size is rounding error
 
 
 def variance_statistics(group_squares: Sequence[float], mean_square: float) -> dict[str, float]:
-    """From `|g_i|^2` of each group and `|mean|^2`; empty for fewer than two groups, which have no variance."""
+    """Returns the metrics from `|g_i|^2` of each group and `|mean|^2`; empty for fewer than two groups, as they have no
+    variance."""
     n = len(group_squares)
     if n < 2:
         return {}
     variance = max(sum(group_squares) - n * mean_square, 0.0) / (n - 1)
     signal = mean_square - variance / n
-    if abs(signal) < ROUNDING * mean_square:  # where one group alone has a gradient, the two are equal
+    if abs(signal) < ROUNDING * mean_square:  # if only one group has a gradient, the two are equal up to rounding
         signal = 0.0
     return {
         "gradient/variance": variance,
@@ -52,7 +53,10 @@ class GroupGradients(Protocol):
 
 
 class ExactGroupGradients:
-    """Holds a second gradient: the groups so far are moved out of `.grad`, so that it holds one group's at a time."""
+    """Computes the exact squares, at the cost of a second gradient in memory.
+
+    After each group its gradient is moved from `.grad` to the total, so that `.grad` holds one group's at a time.
+    """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parameters = list(parameters)
@@ -60,9 +64,9 @@ class ExactGroupGradients:
         self.squares: list[float] = []
 
     def close_group(self) -> None:
-        found = {i: p.grad for i, p in enumerate(self.parameters) if p.grad is not None}
-        self.squares.append(square_norm([*found.values()]))
-        add_up(self.total, found)
+        gradients = {i: p.grad for i, p in enumerate(self.parameters) if p.grad is not None}
+        self.squares.append(square_norm([*gradients.values()]))
+        add_up(self.total, gradients)
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -71,15 +75,15 @@ class ExactGroupGradients:
             parameter.grad = total
         n = len(self.squares)
         mean_square = square_norm([total for total in self.total if total is not None])
-        # `.grad` summed over groups is the update's gradient, so a group's own is n times its share
+        # summed over groups, `.grad` is the update's gradient, the mean of the g_i; so g_i is n times a group's `.grad`
         return variance_statistics([square * n * n for square in self.squares], mean_square)
 
 
 class SketchedGroupGradients:
-    """Holds a count-sketch of the gradient instead: seeded signs, elements folded onto `size` buckets.
+    """Estimates the squares from a count-sketch of the gradient: random signs, elements folded onto `size` buckets.
 
-    Of a sharded gradient each process sketches its part with signs of its own, and the parts are summed.
-    The sketch is linear, so a group's is the difference of two; `E |sketch(x)|^2 = |x|^2` over the signs.
+    If the gradient is sharded, each process sketches its part with its own signs, and the sketches are summed. The
+    sketch is linear, so a group's sketch is the difference of two; `E |sketch(x)|^2 = |x|^2` over the signs.
     Source: Charikar, Chen, Farach-Colton 2002.
     """
 
@@ -96,11 +100,14 @@ class SketchedGroupGradients:
 
     def finish(self) -> dict[str, float]:
         n = len(self.squares)
-        *squares, whole = torch.stack([*self.squares, self.before.square().sum()]).tolist()
-        return variance_statistics([square * n * n for square in squares], whole)
+        *squares, mean_square = torch.stack([*self.squares, self.before.square().sum()]).tolist()
+        return variance_statistics([square * n * n for square in squares], mean_square)
 
     def _sketch(self) -> Tensor:
-        """On the parameters' device: at 1.5B a copy to the host for each fold would be 23,000 of them a group."""
+        """Returns the sketch of `.grad`, computed on the parameters' device.
+
+        Copying each fold to the host would take 23,000 copies per group at 1.5B parameters.
+        """
         buckets = torch.zeros(self.size, dtype=torch.float64, device=self.device)
         for index, parameter in enumerate(self.parameters):
             if parameter.grad is None:
@@ -109,21 +116,21 @@ class SketchedGroupGradients:
             generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + index + (rank() << 45))
             for part in gradient.split(self.size * FOLDS):
                 signs = torch.randint(0, 2, part.shape, generator=generator, device=self.device, dtype=torch.int8)
-                signed = part * signs.mul_(2).sub_(1)  # exact: a sign changes no digit
+                signed = part * signs.mul_(2).sub_(1)  # exact, as only the sign changes
                 folded = nn.functional.pad(signed, (0, -len(part) % self.size)).view(-1, self.size)
                 buckets += folded.sum(0, dtype=torch.float64)
         return sum_over_ranks(buckets)
 
 
 def square_norm(gradients: Sequence[Tensor]) -> float:
-    """`sum_i |g_i|^2`, over the parts of all processes where the gradients are sharded."""
-    # one call for all tensors: a step measures every group, beside passes that want Python's lock
+    """Returns `sum_i |g_i|^2`, over the parts of all processes if the gradients are sharded."""
+    # one call for all tensors, to hold Python's lock briefly: other threads run passes while each group is measured
     return float(sum_over_ranks(get_total_norm([local(gradient) for gradient in gradients]).double().square().cpu()))
 
 
 def add_up(total: list[Tensor | None], gradients: Mapping[int, Tensor]) -> None:
-    """`total[i] += gradients[i]`, in one call where there is a sum already."""
-    sums = {i: found for i in gradients if (found := total[i]) is not None}
+    """Does `total[i] += gradients[i]` for each i, in one call for those that have a total already."""
+    sums = {i: summed for i in gradients if (summed := total[i]) is not None}
     if sums:
         terms = [gradients[i] for i in sums]
         torch._foreach_add_([*sums.values()], terms)  # pyright: ignore[reportPrivateImportUsage]
@@ -132,4 +139,5 @@ def add_up(total: list[Tensor | None], gradients: Mapping[int, Tensor]) -> None:
 
 
 def local(gradient: Tensor) -> Tensor:
+    """Returns this process's part of a sharded gradient, or the gradient itself."""
     return gradient.to_local() if isinstance(gradient, DTensor) else gradient

@@ -1,4 +1,4 @@
-"""Rewards and response lengths of one rollout batch, under contract names. Averages of nothing are absent."""
+"""Rewards and response lengths of one rollout batch, under contract names. Averages over no responses are left out."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from tgpo.types.problem import Rollout
 
-REPETITION_RATIO = 0.25  # compressed to under a quarter: the response says the same thing over and over
+REPETITION_RATIO = 0.25  # compressed to less than a quarter: the response repeats itself
 REPETITION_MIN_BYTES = 64  # zlib's own overhead hides repetition in shorter texts
 
 
 def reward_metrics(reward_B: Tensor, group_B: Tensor) -> dict[str, float]:
-    """`reward/solved_groups` is the fraction of groups with at least one right response, `reward/equal_groups` that of
-    groups whose rewards are all the same: they say nothing to an objective that compares within a group.
+    """Returns statistics of the rewards. Only the student's own responses count, not demonstrations in their groups.
 
-    All of the student's own responses: a demonstration in the group is in neither.
+    `reward/solved_groups` is the fraction of groups with at least one right response; `reward/equal_groups` is the
+    fraction of groups whose rewards are all equal, from which an objective that compares within a group learns nothing.
     """
     groups = [reward_B[group_B == group] for group in group_B.unique()]
     return {
@@ -32,7 +32,7 @@ def reward_metrics(reward_B: Tensor, group_B: Tensor) -> dict[str, float]:
 def length_metrics(
     rollouts: Sequence[Rollout], responses: Sequence[str], reward_B: Tensor, eos_ids: Sequence[int]
 ) -> dict[str, float]:
-    """Lengths in tokens, EOS included. An empty response has no token but it."""
+    """Returns statistics of the lengths, in tokens including EOS. An empty response has no token other than EOS."""
     length_B = torch.tensor([len(r.response_ids) for r in rollouts], dtype=torch.float32)
     right_B = reward_B.cpu() > 0
     metrics = {
@@ -50,6 +50,6 @@ def length_metrics(
 
 
 def repeats_itself(text: str) -> bool:
-    """Whether zlib shrinks the text to under a quarter."""
+    """Returns whether zlib compresses the text to less than a quarter of its size."""
     data = text.encode()
     return len(data) >= REPETITION_MIN_BYTES and len(zlib.compress(data)) < REPETITION_RATIO * len(data)

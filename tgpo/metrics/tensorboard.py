@@ -1,4 +1,4 @@
-"""TensorBoard beside the JSON lines: the same names, steps on the axis."""
+"""Writes the records to TensorBoard as well, under the same names as in the JSON lines, over steps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 
 class TensorBoardSink:
-    """Event files in the run's `tensorboard/`. Numbers that are not finite are left out: in the JSON lines, null."""
+    """Writes event files in the run's `tensorboard/`. Non-finite numbers are left out (the JSON lines have null)."""
 
     def __init__(self, directory: Path, config: Mapping[str, Any], done: int) -> None:
-        """`done`: steps already taken; what an earlier process wrote after them is hidden."""
+        """`done` is the number of steps already taken; records of later steps, from an earlier process, are hidden."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=done + 1 if done else 0)
@@ -26,7 +26,7 @@ class TensorBoardSink:
         self._writer.flush()
 
     def attach(self, report: Path) -> None:
-        """TensorBoard shows no pages."""
+        """Does nothing, as TensorBoard cannot show a page."""
 
     def close(self, summary: Mapping[str, Any], failed: bool) -> None:
         self._writer.close()

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere."""
+"""Shows a run's progress: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def open_view(steps: int, done: int) -> View:
 
 
 def summary(metrics: Mapping[str, Any]) -> str:
-    """The five numbers worth watching; what was not measured is left out."""
+    """Returns the five most useful numbers as text; those that were not measured are left out."""
     accuracy = next((v for k, v in metrics.items() if k.startswith("eval/") and k.endswith("/accuracy")), None)
     parts = [
         ("reward", metrics.get("reward/mean"), ".2f"),
@@ -38,7 +38,7 @@ def summary(metrics: Mapping[str, Any]) -> str:
 
 
 class LiveView:
-    """A progress bar with the latest numbers and the time left."""
+    """Shows a progress bar with the latest numbers and the remaining time."""
 
     def __init__(self, console: Console, steps: int, done: int) -> None:
         self.progress = Progress(
@@ -67,7 +67,7 @@ class LiveView:
 
 
 class PlainView:
-    """A line at the first step, the last, and about twenty times between."""
+    """Prints a line at the first step, at the last, and about twenty times in between."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.every = steps, max(1, steps // 20)

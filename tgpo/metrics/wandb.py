@@ -1,4 +1,4 @@
-"""Weights & Biases beside the JSON lines: the same names, steps on the axis. Offline where there is no key."""
+"""Writes the records to Weights & Biases as well, under the same names, over steps. Offline if there is no key."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from tgpo.runs.jsonl import read_records
 
-OVER_STEPS = "min,max,last"  # what W&B's table of runs has of each curve
+OVER_STEPS = "min,max,last"  # what W&B's table of runs shows for each curve
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where in W&B a run belongs."""
+    """The project, entity and group of a run in W&B."""
 
     project: str
     entity: str | None
@@ -24,7 +24,7 @@ class Home:
 
 
 class WandbSink:
-    """One run of job type `train`: group, tags, config, every metric, its accuracies as summary, its report."""
+    """Logs one run, of job type `train`, with its group, tags, config, metrics, report, and accuracies as summary."""
 
     def __init__(self, directory: Path, home: Home, name: str, tags: Sequence[str], config: Mapping[str, Any]) -> None:
         self.run = start(directory, home, run_id(directory), name=name, job_type="train", tags=tags, config=config)
@@ -56,30 +56,33 @@ def is_accuracy(name: str) -> bool:
 
 
 def accuracies(records: Iterable[Mapping[str, Any]]) -> list[float]:
-    """Of each evaluation the first, which is the run's own task where that is among several."""
-    found = ([value for name, value in record.items() if is_accuracy(name)] for record in records)
-    return [values[0] for values in found if values]
+    """Returns the first accuracy of each evaluation, which is that of the run's own task if that is evaluated."""
+    per_record = ([value for name, value in record.items() if is_accuracy(name)] for record in records)
+    return [values[0] for values in per_record if values]
 
 
 def log_sweep_report(directory: Path, home: Home, report: Path) -> None:
-    """The report over all runs of a sweep, as a run of job type `report` in the runs' own group."""
+    """Logs the report over all runs of a sweep, as a run of job type `report` in the group of these runs."""
     run = start(directory, home, run_id(directory), name=f"report of {directory.name}", job_type="report")
     run.log_artifact(artifact(f"sweep-report-{run.id}", report))
     run.finish()
 
 
 def artifact(name: str, report: Path) -> Any:
-    """The page, with the tables and pictures beside it."""
+    """Returns an artifact with the report and the tables and pictures in its folder."""
     import wandb
 
-    found = wandb.Artifact(name, type="report")
+    created = wandb.Artifact(name, type="report")
     for path in sorted(report.parent.iterdir()):
-        found.add_file(str(path))
-    return found
+        created.add_file(str(path))
+    return created
 
 
 def start(directory: Path, home: Home, run: str, **described: Any) -> Any:
-    """Online with a key and a server that answers, else offline: nothing is lost. `WANDB_MODE` decides first."""
+    """Starts a W&B run: online if there is a key and the server answers, else offline, so that no record is lost.
+
+    `WANDB_MODE` takes precedence.
+    """
     import wandb
     from wandb.errors import AuthenticationError, CommError
 
@@ -101,12 +104,12 @@ def start(directory: Path, home: Home, run: str, **described: Any) -> Any:
         return begin(os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline"), run)
     except (CommError, AuthenticationError) as error:
         print(f"W&B cannot be reached ({error}); logging offline, later: wandb sync {directory}/wandb/offline-*")
-        # wandb still holds the first id for the attempt that failed
+        # another id, because wandb still reserves the first one for the failed attempt
         return begin("offline", f"{run}-offline")
 
 
 def run_id(directory: Path) -> str:
-    """Kept in the directory, so that a resumed run goes on in the same W&B run."""
+    """Returns the run's W&B id. It is stored in the directory, so that a resumed run continues the same W&B run."""
     path = directory / "wandb_id"
     if not path.exists():
         path.write_text(secrets.token_hex(4))

@@ -1,4 +1,4 @@
-"""Where a run's records go: JSON lines always, other places beside them. One file a place; this one knows none."""
+"""Sends a run's records to the sinks: always to JSON lines, and to others as configured. Each has its own module."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any, Protocol, Self
 
 
 class Sink(Protocol):
-    """A place that records go to."""
+    """A destination of records."""
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """One record, under contract names, with its `step` and `kind`."""
+        """Writes one record, under contract names, with its `step` and `kind`."""
         ...
 
     def attach(self, report: Path) -> None:
-        """The run's report, once it is written."""
+        """Adds the run's report, after it has been written."""
         ...
 
     def close(self, summary: Mapping[str, Any], failed: bool) -> None:
-        """Nothing comes after it. `summary` holds the last value of each name."""
+        """Closes the sink; no other call follows. `summary` has the last value of each name."""
         ...
 
 
 class Writer:
-    """Sends each record to every sink, and closes all of them when its context ends, whichever of them fails."""
+    """Sends each record to every sink. At the end of its context it closes every sink, even if closing one fails."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self.sinks = sinks

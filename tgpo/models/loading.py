@@ -1,6 +1,6 @@
-"""Where models come from: the tiny ones in this package, a local folder, or the hub's local cache.
+"""Loads models and tokenizers from this package (the tiny ones), a local folder, or the hub's local cache.
 
-Safetensors, no remote code, no downloads.
+Safetensors only, no remote code, no downloads.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 def resolve(path: str, revision: str | None = None) -> str:
-    """The folder of a model: one that ships (`tiny:NAME`), or that revision of a hub model in the local cache.
-
-    Anything else comes back unchanged.
+    """Returns the folder of a model: one of this package (`tiny:NAME`), or that revision of a hub model in the local
+    cache. Any other path is returned unchanged.
     """
     if not path.startswith(TINY_PREFIX):
         snapshot = None if Path(path).is_dir() else cached_snapshot(path, revision)
@@ -37,19 +36,20 @@ def resolve(path: str, revision: str | None = None) -> str:
 
 
 def cached_snapshot(path: str, revision: str | None = None) -> Path | None:
-    """The hub model's folder in the local cache, if its configuration is there. Nothing is downloaded."""
+    """Returns the hub model's folder in the local cache if its configuration is there. Nothing is downloaded."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(path, "config.json", revision=revision)
+        config = try_to_load_from_cache(path, "config.json", revision=revision)
     except HFValidationError:
         return None
-    return Path(found).parent if isinstance(found, str) else None
+    return Path(config).parent if isinstance(config, str) else None
 
 
 def load_tokenizer(path: str, revision: str | None = None, chat_template: str | None = None) -> Any:
-    """`chat_template`: a file, or the name of one that ships; None keeps the tokenizer's own."""
+    """Returns the tokenizer. `chat_template` is a file, or the name of a template in this package; None keeps the
+    tokenizer's own."""
     source = resolve(path, revision)
     tokenizer = tokenizer_class(Path(source)).from_pretrained(source, trust_remote_code=False, local_files_only=True)
     if chat_template is not None:
@@ -58,7 +58,7 @@ def load_tokenizer(path: str, revision: str | None = None, chat_template: str | 
 
 
 def tokenizer_class(folder: Path) -> Any:
-    """transformers' plain one where the folder names it: its search for the right one takes a second to import."""
+    """Returns transformers' plain class if the folder names it, else AutoTokenizer, which takes a second to import."""
     import transformers
 
     path, plain = folder / "tokenizer_config.json", transformers.TokenizersBackend.__name__
@@ -75,7 +75,7 @@ def read_template(name: str) -> str:
 
 
 def load_config(path: str, revision: str | None = None, replaced: Mapping[str, Any] | None = None) -> Any:
-    """The model's configuration, with the fields that `student.config` or `teacher.config` replace."""
+    """Returns the model's configuration, with the fields that `student.config` or `teacher.config` replace."""
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(
@@ -90,16 +90,18 @@ def load_model(
     revision: str | None = None,
     replaced: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
-    """In evaluation mode: dropout would make the sampler and the trainer two different policies.
+    """Returns the model in evaluation mode: with dropout, the sampler and the trainer would be two different policies.
+
+    Raises RequestError if weights are missing from the files, or if `check_plain_head` refuses the model.
 
     Args:
-        replaced: fields of its configuration.
+        replaced: fields of the model's configuration that are replaced.
     """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # the run has one of its own
+    logging.disable_progress_bar()  # the run prints its own
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         resolve(path, revision),
         config=load_config(path, revision, replaced),
@@ -110,8 +112,8 @@ def load_model(
         local_files_only=True,
         output_loading_info=True,
     )
-    model, told = loaded
-    if missing := sorted(told["missing_keys"]):  # transformers would go on with random ones
+    model, loading_info = loaded
+    if missing := sorted(loading_info["missing_keys"]):  # transformers would initialise them at random
         raise RequestError(f"{path}: {len(missing)} of its weights are not in its files ({missing[0]}); fetch it again")
     model = model.to(device).eval()
     check_plain_head(model, path)
@@ -119,40 +121,43 @@ def load_model(
 
 
 def check_plain_head(model: Any, path: str) -> None:
-    """Its logits are its output head's: no soft-capping or scaling comes after, which scores by the head would miss."""
+    """Raises RequestError if the model's logits are not finite, or not the output of its head alone.
+
+    Scores are computed from the head, and would miss soft-capping or scaling that a model applies after it.
+    """
     import torch
 
     ids = torch.arange(8, device=model.device)[None]
     with torch.no_grad():
-        whole, hidden = model(ids).logits, model.get_decoder()(ids, use_cache=False).last_hidden_state
-        if not whole.isfinite().all():
+        logits, hidden = model(ids).logits, model.get_decoder()(ids, use_cache=False).last_hidden_state
+        if not logits.isfinite().all():
             raise RequestError(f"{path}: its logits are not finite: a weight of it is NaN or infinite")
-        apart = (model.get_output_embeddings()(hidden).float() - whole.float()).abs().max()
-    if not apart <= 1e-2 * whole.float().abs().max():
+        difference = (model.get_output_embeddings()(hidden).float() - logits.float()).abs().max()
+    if not difference <= 1e-2 * logits.float().abs().max():
         raise RequestError(f"{path}: its logits are not those of its output head alone, which is not supported")
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is any."""
+    """Returns the device; `auto` is CUDA if available, otherwise the CPU."""
     import torch
 
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def master(dtype: str) -> str:
-    """The type weights are trained in: in bfloat16 itself, a step of 1e-6 would round to nothing."""
+    """Returns the type that weights are trained in: float32 in place of bfloat16, where a step of 1e-6 rounds to 0."""
     return "float32" if dtype == "bfloat16" else dtype
 
 
 def precision(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
-    """Forward passes in bfloat16 over the weights' own type; in that type for anything else."""
+    """Returns a context for forward passes: in bfloat16 they use autocast; with any other type it changes nothing."""
     import torch
 
     return torch.autocast(device.type, getattr(torch, dtype), enabled=dtype == "bfloat16")
 
 
 def eos_ids(model: PreTrainedModel, tokenizer: Any, also: Sequence[str] = ()) -> tuple[int, ...]:
-    """Every id that ends a response: the tokenizer's, those of the model's generation settings, the tokens `also`."""
+    """Returns the ids that end a response: the tokenizer's, those of the generation settings, the tokens in `also`."""
     configured = model.generation_config.eos_token_id if model.generation_config else None
     ids = {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
     return tuple(sorted({i for i in ids if i is not None} | {tokenizer.get_vocab()[token] for token in also}))

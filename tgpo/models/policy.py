@@ -1,4 +1,4 @@
-"""The student's forward: tokens -> StudentScores, from hidden states and the output head, a chunk of rows at a time."""
+"""The student's forward pass: tokens -> StudentScores. The output head is applied to one chunk of rows at a time."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tgpo.types.teacher import TeacherSignal
 
 
 class Policy(nn.Module):
-    """A causal language model that answers with per-token scores and never returns logits.
+    """A causal language model that returns per-token scores and never logits.
 
-    One module with one forward, so that `fully_shard` can be applied to it and its blocks as they are.
+    It is one module with one forward method, so that `fully_shard` can be applied to it and to its blocks unchanged.
 
     Args:
         vocabulary: the tokenizer's size; the model's padding columns beyond it never enter a softmax.
         max_logits: the most logits (rows x vocabulary) that exist at one time.
-        dtype: of the forward pass; see `tgpo.models.precision`.
-        recompute: gradient checkpointing: the backward pass runs each block again.
+        dtype: the type of the forward pass; see `tgpo.models.loading.precision`.
+        recompute: whether to use gradient checkpointing, where the backward pass runs each block again.
     """
 
     def __init__(
@@ -53,20 +53,21 @@ class Policy(nn.Module):
         topk: int = 0,
         divergence: RowDivergence | None = None,
     ) -> StudentScores:
-        """Scores at every unmasked response position, 0 elsewhere; with gradient where it is enabled.
+        """Returns scores at every unmasked response position and 0 elsewhere, with gradient where it is enabled.
 
         Args:
-            teacher: the student is scored at the tokens it names.
-            topk: how many of the student's own best tokens to name.
-            divergence: of the two whole distributions; needs the teacher's hidden states and head.
+            teacher: the student is also scored at the tokens that this signal names.
+            topk: how many of the student's own best tokens to return.
+            divergence: of the two complete distributions; needs the teacher's hidden states and head.
         """
         with precision(self.device, self.dtype), self._recomputing():
             return self._scores(tokens, teacher or TeacherSignal(), topk, divergence)
 
     @contextmanager
     def _recomputing(self) -> Iterator[None]:
-        """transformers recomputes blocks in training mode alone, which would also bring dropout: the flag is set on the
-        blocks and not on what they hold, and not while they decode."""
+        """Sets the blocks' training flag during a pass with gradient. transformers recomputes blocks only in training
+        mode, which would also enable dropout: the flag is set on the blocks, not on their submodules, and is off while
+        they decode."""
         blocks = self.model.get_decoder().layers if self.recompute and torch.is_grad_enabled() else []
         for block in blocks:
             block.training = True

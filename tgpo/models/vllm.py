@@ -1,6 +1,6 @@
-"""vLLM engines in this process: how one is made, the same for rollouts and for a teacher.
+"""Makes vLLM engines in this process, in the same way for rollouts and for a teacher.
 
-`vllm` is imported when an engine is made and not before: everything else works without it.
+`vllm` is imported only when an engine is made, so that everything else works without it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ INSTALL = "install it with: make setup-vllm"
 
 
 def check_installed(asked_by: str) -> None:
-    """Raises RequestError where vLLM is missing or is another version than this was tested with."""
+    """Raises RequestError if vLLM is missing or is another version than the one this was tested with."""
     if find_spec("vllm") is None:
         raise RequestError(f"{asked_by} needs vLLM, which is not installed; {INSTALL}")
-    found = installed_version()
-    if found is None or not found.startswith(VERSION):
-        raise RequestError(f"{asked_by} needs vLLM {VERSION}x and this is {found}; {INSTALL}")
+    version = installed_version()
+    if version is None or not version.startswith(VERSION):
+        raise RequestError(f"{asked_by} needs vLLM {VERSION}x and this is {version}; {INSTALL}")
 
 
 def installed_version() -> str | None:
@@ -40,17 +40,17 @@ def installed_version() -> str | None:
 def make_engine(
     path: str, dtype: str, options: VLLMOptions, memory: float, longest: int, vocabulary: int, **settings: Any
 ) -> Any:
-    """A `vllm.LLM` whose softmax is over the tokenizer's tokens alone.
+    """Returns a `vllm.LLM` whose softmax is over the tokenizer's tokens only.
 
     Args:
-        memory: fraction of the GPU's memory it may hold (`options.cpu_cache_gib` of keys and values on CPU).
-        longest: prompt and response in tokens, the least `max_model_len` that serves the run.
-        vocabulary: logits beyond it are padding columns of the head; vLLM would count them in.
+        memory: fraction of the GPU's memory it may use (on CPU, `options.cpu_cache_gib` is for keys and values).
+        longest: tokens of the longest prompt with its response, the smallest `max_model_len` that serves the run.
+        vocabulary: the tokenizer's size; logits beyond it are padding columns, which vLLM would keep in the softmax.
     """
     import torch
 
     on_cpu = not torch.cuda.is_available()
-    # one process: weights are handed over as they are, and a seed decides everything
+    # one process: weights are passed without a copy between processes, and a seed determines all draws
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     if on_cpu:
@@ -58,12 +58,12 @@ def make_engine(
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # the trainer shares these threads
     import vllm
 
-    make: Any = vllm.LLM  # pyright: ignore[reportAttributeAccessIssue]  vLLM's, not this file; types vary by version
+    make: Any = vllm.LLM  # pyright: ignore[reportAttributeAccessIssue]  the package, not this file; types vary
 
     on_device = {} if on_cpu else {"gpu_memory_utilization": memory, "enable_sleep_mode": options.sleep}
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(False)  # its warm-up passes use what has no deterministic form
+    torch.use_deterministic_algorithms(False)  # vLLM's warm-up uses operations without a deterministic form
     engine = make(
         model=resolve(path),
         dtype=dtype,
@@ -72,7 +72,7 @@ def make_engine(
         max_model_len=options.max_model_len or room_for(path, longest, settings.get("hf_overrides")),
         tensor_parallel_size=options.tensor_parallel_size,
         enforce_eager=on_cpu if options.enforce_eager is None else options.enforce_eager,
-        logprobs_mode="raw_logprobs",  # of temperature 1, whatever the sampling temperature
+        logprobs_mode="raw_logprobs",  # at temperature 1, whatever the sampling temperature
         disable_log_stats=True,
         **on_device,
         **settings,
@@ -84,7 +84,7 @@ def make_engine(
 
 
 def room_for(path: str, longest: int, replaced: Mapping[str, Any] | None = None) -> int:
-    """Twice what the held-out problems need, since others may be longer, as far as the model goes."""
+    """Returns twice `longest`, since other problems may be longer, but no more than the model's own limit."""
     config = load_config(path, replaced=replaced)
     return min(2 * longest, getattr(config, "max_position_embeddings", None) or 2 * longest)
 

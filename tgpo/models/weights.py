@@ -1,4 +1,4 @@
-"""The student's weights as others load them: whole where processes hold shards, adapters added where there are any."""
+"""The student's weights as other programs load them: gathered where processes hold shards, with adapters merged."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from transformers import PreTrainedModel
 from tgpo.options import LoraOptions
 
 BASE, DOWN, UP = ".base_layer.weight", ".lora_A.default.weight", ".lora_B.default.weight"
-PREFIX = "base_model.model."  # how peft's own files begin a name
+PREFIX = "base_model.model."  # the start of every name in peft's own files
 
 
 def add_adapters(model: PreTrainedModel, options: LoraOptions) -> None:
-    """Puts low-rank adapters beside the linear layers; they alone are trained from here on.
+    """Adds low-rank adapters to the linear layers; only the adapters are trained afterwards.
 
-    `W x` becomes `W x + (alpha / rank) B A x` with `B = 0`: the student begins as it was. Source: arXiv 2106.09685.
+    `W x` becomes `W x + (alpha / rank) B A x` with `B = 0`, so the student starts unchanged. Source: arXiv 2106.09685.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     targets = options.targets if isinstance(options.targets, str) else list(options.targets)
     config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=targets, task_type="CAUSAL_LM")
-    inject_adapter_in_model(config, model)  # and freezes the rest
+    inject_adapter_in_model(config, model)  # also freezes all other weights
 
 
 def is_adapter(name: str) -> bool:
@@ -36,9 +36,9 @@ def is_adapter(name: str) -> bool:
 
 
 def plain_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Every weight by the name a checkpoint of the model has it under, adapters merged, one at a time.
+    """Yields each weight, adapters merged, under the name that it has in a checkpoint of the model.
 
-    With several processes all of them must go through it together: each weight is gathered as it is asked for.
+    With several processes, all must iterate together: each weight is gathered when it is requested.
     """
     state: dict[str, Tensor] = model.state_dict()
     layers: list[tuple[str, Any]] = [(name, m) for name, m in model.named_modules() if hasattr(m, "lora_A")]
@@ -58,13 +58,13 @@ def full_tensor(value: Tensor) -> Tensor:
 
 
 def adapter_weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The adapters alone, as peft names them in its files; all processes together."""
-    found = {name: full_tensor(value) for name, value in model.state_dict().items() if is_adapter(name)}
-    return {PREFIX + name.replace(".default.", "."): value for name, value in found.items()}
+    """Returns the adapters alone, under the names in peft's files. All processes must call it together."""
+    adapters = {name: full_tensor(value) for name, value in model.state_dict().items() if is_adapter(name)}
+    return {PREFIX + name.replace(".default.", "."): value for name, value in adapters.items()}
 
 
 def save_adapters(weights: dict[str, Tensor], model: Any, folder: Path, base: str) -> None:
-    """A folder that `peft.PeftModel.from_pretrained` loads."""
+    """Writes a folder that `peft.PeftModel.from_pretrained` loads."""
     config = model.peft_config["default"]
     config.base_model_name_or_path = base
     config.save_pretrained(folder)
@@ -72,16 +72,16 @@ def save_adapters(weights: dict[str, Tensor], model: Any, folder: Path, base: st
 
 
 def restore_adapters(folder: Path, model: PreTrainedModel) -> None:
-    found = load_file(folder / "adapter_model.safetensors")
+    saved = load_file(folder / "adapter_model.safetensors")
     state: dict[str, Any] = {
-        name.removeprefix(PREFIX).replace(".weight", ".default.weight"): value for name, value in found.items()
+        name.removeprefix(PREFIX).replace(".weight", ".default.weight"): value for name, value in saved.items()
     }
     options = StateDictOptions(full_state_dict=True, strict=False)
     set_model_state_dict(model, state, options=options)
 
 
 def copy_into(model: PreTrainedModel, source: PreTrainedModel) -> None:
-    """Gives `model` the weights of `source`, which may be sharded or have adapters."""
+    """Copies the weights of `source`, which may be sharded or have adapters, into `model`."""
     own = model.state_dict()
     with torch.no_grad():
         for name, value in plain_weights(source):

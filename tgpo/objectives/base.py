@@ -1,7 +1,7 @@
-"""The protocol an objective follows, and the part that every policy-gradient objective shares.
+"""The protocol that every objective follows, and the code that the policy-gradient objectives share.
 
-Adding one: a file here, a yaml with `_target_` and every default under `conf/objective/`, a test. Nothing is
-registered and nothing else changes: the engine reads `needs`, the trainer calls `credit` and `loss`.
+To add an objective: a file here, a yaml with `_target_` and every default under `conf/objective/`, a test. Nothing is
+registered and no other file changes: the engine reads `needs`, the trainer calls `credit` and `loss`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ LinearWeight = tuple[Weight, Weight, Weight]  # [w_1, d, w_min] of functional.sc
 
 
 class Objective(Protocol):
-    """`credit` runs once on whole groups without gradient; `loss` is pure and runs once a micro-batch.
+    """`credit` runs once per rollout batch, on complete groups and without gradient; `loss` is pure and runs once per
+    micro-batch.
 
-    `loss` returns an UNREDUCED `loss_BT`. The trainer alone reduces, over all tokens of the update: that is what
-    makes objectives comparable, micro-batching exact, and gradient variance one piece of code.
+    `loss` returns an UNREDUCED `loss_BT`. Only the trainer reduces, over all tokens of the update. This makes
+    objectives comparable and micro-batching exact, and one piece of code measures gradient variance for all of them.
     """
 
     @property
@@ -35,17 +36,19 @@ class Objective(Protocol):
 
     @property
     def teacher_topk(self) -> int:
-        """Entries of the teacher's top-k it reads; 0 unless a need names them. More than there are tokens: all."""
+        """The number of the teacher's best tokens that the objective reads; 0 unless `needs` names them. A number
+        above the vocabulary's size means all tokens."""
         ...
 
     @property
     def student_topk(self) -> int:
-        """Entries of pi_old's own top-k it reads; 0 without TEACHER_AT_STUDENT_TOPK."""
+        """The number of pi_old's own best tokens that the objective reads; 0 without TEACHER_AT_STUDENT_TOPK."""
         ...
 
     @property
     def divergence(self) -> RowDivergence | None:
-        """With TEACHER_FULL: what `policy.py` evaluates on the two whole distributions, a few rows at a time."""
+        """With TEACHER_FULL: the function that `policy.py` evaluates on the student's and the teacher's complete
+        distributions, a few rows at a time."""
         ...
 
     @property
@@ -53,11 +56,12 @@ class Objective(Protocol):
 
     @property
     def needs_groups(self) -> bool:
-        """Whether it compares the rollouts of a prompt with one another (then groups of one teach it nothing)."""
+        """Whether it compares the rollouts of a prompt with one another; groups of one then give no signal."""
         ...
 
     def mix(self, group: int, size: int) -> GroupComposition:
-        """What the `size` responses of the rollout batch's group number `group` are made of."""
+        """Returns how many of a group's `size` responses the student samples and how many are demonstrations; `group`
+        is the group's number in the rollout batch."""
         ...
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit: ...
@@ -65,18 +69,18 @@ class Objective(Protocol):
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss: ...
 
     def observe(self, batch: ScoredBatch) -> None:
-        """Called once a rollout batch, after its updates: where a controller moves. All else is frozen."""
+        """Called once per rollout batch, after its updates. An objective changes its controller's state only here."""
         ...
 
     def state_dict(self) -> dict[str, float]:
-        """The controller's state, which checkpoints carry; empty without one."""
+        """Returns the controller's state, which checkpoints store; empty without a controller."""
         ...
 
     def load_state_dict(self, state: Mapping[str, float]) -> None: ...
 
 
 class ObjectiveDefaults:
-    """What an objective is unless it says otherwise: rollouts alone, no top-k, no groups, no controller."""
+    """The defaults of an objective: the student's rollouts only, no top-k, no groups, no controller."""
 
     teacher_topk = 0
     student_topk = 0
@@ -101,12 +105,15 @@ class ObjectiveDefaults:
 
 
 def apply_importance_weights(value_BT: Tensor, batch: ScoredBatch) -> Tensor:
-    """An advantage, or a loss estimated from the sampled token, times what that token weighs (`importance_cap`)."""
+    """Multiplies an advantage, or a loss estimated from the sampled token, by the token's importance weight, if any.
+
+    The batch has importance weights when `rollout.importance_cap` is set.
+    """
     return value_BT if batch.importance_BT is None else value_BT * batch.importance_BT
 
 
 def fill_defaults(given: ArgsKwargs, defaults: Mapping[str, Any]) -> ArgsKwargs:
-    """For a `before` validator: options left out or null take `defaults`, which depend on another option."""
+    """For a `before` validator: sets options left out or null to `defaults`, which depend on another option."""
     options = dict(given.kwargs or {})
     options |= {name: value for name, value in defaults.items() if options.get(name) is None}
     return ArgsKwargs(given.args, options)
@@ -116,7 +123,7 @@ def fill_defaults(given: ArgsKwargs, defaults: Mapping[str, Any]) -> ArgsKwargs:
 class PolicyGradient(ObjectiveDefaults):
     r"""`PPO(A)_t = -min(r_t A_t, clip(r_t, 1-clip_low, 1+clip_high) A_t)`, `r_t = pi_theta(a_t|s_t) / pi_old(a_t|s_t)`.
 
-    What `A_t` is, is each objective's own affair, decided in its `credit`. Source: PPO, arXiv 1707.06347, equation 7.
+    Each objective computes its own `A_t` in `credit`. Source: PPO, arXiv 1707.06347, equation 7.
     """
 
     clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -124,12 +131,13 @@ class PolicyGradient(ObjectiveDefaults):
     reduction: Reduction = Reduction.TOKEN
 
     def refuse_unread(self, defaults: Mapping[str, Any], why: str) -> None:
-        """For an `after` validator: options that this choice of others does not read stay at their defaults."""
+        """For an `after` validator: raises ValueError if an option that the other options leave unused is not at its
+        default."""
         if given := [name for name, value in defaults.items() if getattr(self, name) != value]:
             raise ValueError(f"{given[0]}={getattr(self, given[0])}: {why}; leave it out")
 
     def surrogate(self, student: StudentScores, batch: ScoredBatch, credit: Credit, term: str) -> TokenLoss:
-        """The clipped surrogate of `credit.advantage_BT`, logged as the loss's `term`."""
+        """Returns the clipped surrogate of `credit.advantage_BT`; it is logged as `loss/<term>`."""
         assert batch.old_logprobs_BT is not None and credit.advantage_BT is not None
         advantage_BT = apply_importance_weights(credit.advantage_BT, batch)
         surrogate = clipped_surrogate(

@@ -1,4 +1,4 @@
-"""The control for `tgpo_adv`: the same surrogate with a bonus that knows no teacher."""
+"""The control for `tgpo_adv`: the same surrogate with a bonus that does not depend on a teacher."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from tgpo.types.scores import Credit
 class ConstantBonus(GRPO):
     r"""`loss_t = PPO(A + w_k * bonus)`, `w_k = max(w_1 - (k-1) d, w_min)`; `weight` is `[w_1, d, w_min]`.
 
-    Where `tgpo_adv` has `pi_old(y*_t | s_t)` this has the number `bonus` at every token, so what the two share cannot
-    come from the teacher. Given the lengths its expected gradient is GRPO's: where `1 / length` goes with what was
-    sampled, `reduction: sequence` adds `w_k bonus grad E[1 / length]`, which favours short responses, `token` the same
-    over the number of responses in an update, `constant` nothing. Detached: the whole advantage. Source: this project.
+    Where `tgpo_adv` has `pi_old(y*_t | s_t)`, this has the constant `bonus` at every token, so an effect that both
+    objectives have cannot come from the teacher. For fixed response lengths its expected gradient is GRPO's. Since
+    `1 / length` depends on the sampled response, `reduction: sequence` adds `w_k bonus grad E[1 / length]`, which
+    favours short responses; `token` adds the same divided by the number of responses in an update, and `constant`
+    nothing. Detached: the whole advantage. Source: this project.
     """
 
     weight: LinearWeight = (2e-2, 1e-4, 0.0)

@@ -18,14 +18,14 @@ from tgpo.types.scores import Credit, RowDivergence, StudentScores, TokenLoss
 class FKL(ObjectiveDefaults):
     r"""`loss_t = sum_v pi_T(v|s_t) (log pi_T(v|s_t) - log pi_theta(v|s_t))` at every token of the student's rollout.
 
-    Nats a token. Exact over the whole vocabulary (`topk` null), or over the teacher's `topk` best tokens with the
-    teacher renormalised on them: `renormalize: teacher` leaves the student as it is, so that probability outside the
-    top-k is pulled in; `both` renormalises the student too, which leaves the rest of the vocabulary alone. States are
-    the student's and carry no gradient: its expected gradient is that of
+    Nats per token. Exact over the whole vocabulary (`topk` null), or over the teacher's `topk` best tokens with the
+    teacher renormalised on them: `renormalize: teacher` does not renormalise the student, so that its probability
+    outside the top-k is moved onto these tokens; `both` renormalises the student too, so that the rest of the
+    vocabulary gets no gradient. States are the student's and carry no gradient: the expected gradient is that of
     `sum_t E_{s_t ~ sg[pi]} KL(pi_T(.|s_t) || pi_theta(.|s_t))`. Detached: the teacher.
 
-    Source: GKD, arXiv 2306.13649, with the forward KL and on-policy data alone; top-k: this project's, as TGPO's
-    (arXiv 2605.13230) `target: topk`.
+    Source: GKD, arXiv 2306.13649, with the forward KL and on-policy data only; the top-k form is this project's, like
+    TGPO's (arXiv 2605.13230) `target: topk`.
     """
 
     topk: Annotated[int, Field(ge=1)] | None = None

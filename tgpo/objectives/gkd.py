@@ -1,4 +1,4 @@
-"""Generalized Knowledge Distillation: a generalized Jensen-Shannon divergence on a mix of own and teacher's data."""
+"""Generalized Knowledge Distillation: a generalized Jensen-Shannon divergence on student and teacher data."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from tgpo.types.scores import Credit, RowDivergence, StudentScores, TokenLoss
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class GKD(ObjectiveDefaults):
-    r"""`loss_t = beta KL(T || M) + (1 - beta) KL(S || M)`, `M = (1 - beta) S + beta T`; whole vocabulary, nats a token.
+    r"""`loss_t = beta KL(T || M) + (1 - beta) KL(S || M)`, `M = (1 - beta) S + beta T`, over the whole vocabulary.
 
-    `beta` 0 is `KL(T || S)`, 1 is `KL(S || T)`, as TRL computes it (the sum itself is 0 at both ends; the ends are the
-    limits of the sum over `beta (1 - beta)`, so the scale jumps there). `on_policy_fraction` (the paper's lambda) of
-    the responses are the student's own, the rest demonstrations. States carry no gradient. Detached: the teacher.
+    Nats per token. `beta` 0 is `KL(T || S)`, 1 is `KL(S || T)`, as TRL computes it (the sum itself is 0 at both ends;
+    the ends are the limits of the sum divided by `beta (1 - beta)`, so the scale jumps there). `on_policy_fraction`
+    (the paper's lambda) of the responses are sampled from the student, the rest are demonstrations. States carry no
+    gradient. Detached: the teacher.
 
-    Source: GKD, arXiv 2306.13649, equation 1 and algorithm 1. Deviation: the paper tosses a coin a batch; here every
-    batch holds that fraction of the demonstrations there are, its groups taking turns where it does not divide; and
-    these are the teacher's right responses, not all of them.
+    Source: GKD, arXiv 2306.13649, equation 1 and algorithm 1. Deviations: the paper chooses at random, for each batch,
+    between the student's and the teacher's data; here every batch has this fraction, and where it is not a whole number
+    per group, groups differ by one. Demonstrations that do not exist are missing from the batch. Only the teacher's
+    correct responses are demonstrations.
     """
 
     beta: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -43,7 +45,7 @@ class GKD(ObjectiveDefaults):
         return frozenset({Need.TEACHER_FULL} | demonstrations)
 
     def mix(self, group: int, size: int) -> GroupComposition:
-        def on_policy(groups: int) -> int:  # responses of the first so many groups; 0.7 x 10 must not be 6
+        def on_policy(groups: int) -> int:  # of all responses of the first `groups` groups; 0.7 x 10 must not be 6
             return math.floor(groups * size * self.on_policy_fraction + 1e-9)
 
         student = on_policy(group + 1) - on_policy(group)

@@ -25,18 +25,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
 class GRPO(PolicyGradient):
     r"""`loss_t = PPO(A)_t`, `A = (R - mean_group R) / (std_group R + 1e-6)`.
 
-    Every token of a rollout has its rollout's advantage. Detached: the advantage and the old log-probabilities.
+    All tokens of a rollout have the rollout's advantage. Detached: the advantage and the old log-probabilities.
 
-    `variant` sets the defaults of three options, each of which can still be given:
-    - `grpo`: divided by the standard deviation, clip 0.2 on both sides, reduction over tokens. DeepSeekMath, arXiv
-      2402.03300, equation 3
-    - `dr_grpo`: the advantage centred only, reduction by a constant (`max_response_length`): neither hard questions nor
-      short answers weigh more. Dr. GRPO, arXiv 2503.20783, section 3
-    - `dapo`: `clip_high` 0.28, so that rare tokens can grow. DAPO, arXiv 2503.14476, equation 8; its dynamic sampling
-      and its length penalty change the rollouts, which are the same for all objectives here, and are left out
+    `variant` sets the defaults of three options, each of which can still be set by itself:
+    - `grpo`: the advantage is divided by the standard deviation, clip 0.2 on both sides, reduction over tokens.
+      DeepSeekMath, arXiv 2402.03300, equation 3
+    - `dr_grpo`: the advantage is only centred, reduction by a constant (`max_response_length`), so that neither hard
+      questions nor short answers weigh more. Dr. GRPO, arXiv 2503.20783, section 3
+    - `dapo`: `clip_high` 0.28, so that rare tokens can become likelier. DAPO, arXiv 2503.14476, equation 8; its dynamic
+      sampling and its length penalty are left out: they change the rollouts, which are the same for all objectives here
 
-    Deviations of `grpo` from its paper: no reference-model KL term; the reduction is over the tokens of the update
-    (DAPO's) where the paper averages over sequences first (`reduction: sequence`).
+    Deviations of `grpo` from its paper: no reference-model KL term; the reduction is over the tokens of the update (as
+    in DAPO), while the paper averages within each sequence first (`reduction: sequence`).
     """
 
     variant: Literal["grpo", "dr_grpo", "dapo"] = "grpo"

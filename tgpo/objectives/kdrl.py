@@ -24,18 +24,18 @@ from tgpo.types.scores import Credit, StudentScores, TokenLoss
 class KDRL(GRPO):
     r"""`loss_t = PPO(A)_t + beta_k * 1/2 (log pi_theta(a_t|s_t) - log pi_T(a_t|s_t))^2` (`form: joint`).
 
-    The second term is the k2 estimate of the reverse KL (nats squared a token): on-policy, its expected gradient is
+    The second term is the k2 estimate of the reverse KL (nats squared per token): on-policy, its expected gradient is
     that of `sum_t E_{s_t ~ sg[pi]} KL(pi_theta(.|s_t) || pi_T(.|s_t))`. Detached: the advantage, the old and the
     teacher's log-probabilities; the student's own carry gradient in both terms.
 
     - `form: reward` puts the teacher into the advantage instead:
       `PPO(A + beta_k * (log pi_T(a_t) - log pi_old(a_t)))`.
-    - `mask`: `incorrect` keeps the teacher's part on rollouts with reward 0 alone, `unsolved_group` where no rollout of
-      the prompt is right. The reduction still divides by all tokens.
+    - `mask`: `incorrect` applies the teacher's term only to rollouts with reward 0, `unsolved_group` only where no
+      rollout of the prompt is right. The reduction still divides by all tokens.
     - `schedule: linear`: `beta` is `[beta_1, d, beta_min]` and `beta_k = max(beta_1 - (k-1) d, beta_min)`.
 
-    Source: KDRL, arXiv 2506.02208; paper default beta = 2e-3, linear 5e-3 -> 1e-3 by 5e-5 a step. Deviation from one
-    public implementation, which SUBTRACTS the KL from the loss and so pushes the student away from the teacher.
+    Source: KDRL, arXiv 2506.02208; paper default beta = 2e-3, linear 5e-3 -> 1e-3 by 5e-5 per step. One public
+    implementation differs: it SUBTRACTS the KL from the loss and so pushes the student away from the teacher.
     """
 
     beta: Weight | LinearWeight = 2e-3
@@ -69,7 +69,7 @@ class KDRL(GRPO):
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         policy = super().loss(student, batch, credit)
-        if credit.teacher_weight_BT is None:  # the teacher is in the advantage
+        if credit.teacher_weight_BT is None:  # `form: reward`: the teacher's term is in the advantage
             return policy
         assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
         k2_BT = apply_importance_weights(k2(student.logprobs_BT, batch.teacher.sampled_logprobs_BT), batch)
@@ -80,7 +80,7 @@ class KDRL(GRPO):
         )
 
     def _guided(self, batch: ScoredBatch) -> Tensor:
-        """1 for the sequences the teacher's part applies to, `[B]`."""
+        """Returns 1 for the sequences that the teacher's term applies to and 0 for the others, `[B]`."""
         assert batch.reward_B is not None
         if self.mask == "incorrect":
             return (batch.reward_B == 0).to(batch.mask_BT.dtype)

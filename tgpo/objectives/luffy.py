@@ -1,4 +1,4 @@
-"""LUFFY: a demonstration in every group, learned from by how much it beats the student's own rollouts."""
+"""LUFFY: demonstrations in every group, weighted by their advantage over the student's own rollouts."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class LUFFY(ObjectiveDefaults):
     r"""Rollouts: `loss_t = -A r_t`; demonstrations y: `loss_t = -A f(pi_theta(y_t|s_t))`, `f(p) = p / (p + gamma)`.
 
     `r_t = pi_theta(a_t|s_t) / pi_old(a_t|s_t)`, not clipped. `A = R - mean_group R` over the rollouts AND the
-    `demonstrations` of the prompt (7 and 1 of a group of 8), so a demonstration weighs nothing once all rollouts are
-    right. The demonstrations' importance ratio is taken against a policy of 1, not against the teacher's, and f is
-    steepest where the student finds the token unlikely: biased towards rare tokens by design. Detached: the advantage
+    `demonstrations` of the prompt (7 and 1 of a group of 8), so a demonstration has advantage 0 once all rollouts are
+    right. The demonstrations' importance ratio has the denominator 1, not the teacher's probability, and f is steepest
+    where the student's probability of the token is low: biased towards rare tokens by design. Detached: the advantage
     and the old log-probabilities.
 
-    Source: LUFFY, arXiv 2504.14945, sections 3.2 (mixed-policy GRPO) and 3.3 (policy shaping, gamma = 0.1), without
-    the standard deviation and with a constant reduction, as there. `normalize_std` is this project's switch.
+    Source: LUFFY, arXiv 2504.14945, sections 3.2 (mixed-policy GRPO) and 3.3 (policy shaping, gamma = 0.1); as in the
+    paper, without the standard deviation and with a constant reduction. The option `normalize_std` is this project's.
     """
 
     demonstrations: Annotated[int, Field(ge=1)] = 1
@@ -51,7 +51,7 @@ class LUFFY(ObjectiveDefaults):
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         assert batch.old_logprobs_BT is not None and credit.advantage_BT is not None
-        # a demonstration's old log-probability is 0: in its rows the ratio is finite, and not chosen
+        # demonstrations have old log-probability 0, so that their ratio is finite; torch.where does not select it
         ratio_BT = torch.exp(student.logprobs_BT - batch.old_logprobs_BT)
         shaped_BT = shaped_probability(student.logprobs_BT, self.gamma)
         demonstrated_B1 = batch.off_policy_B[:, None]

@@ -26,23 +26,23 @@ TOPK = {"topk_loss": 20, "centered": 1024}
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RKL(PolicyGradient):
-    r"""`loss_t = PPO(A)_t`, `A_t = log pi_T(a_t|s_t) - log pi_old(a_t|s_t)` (nats a token).
+    r"""`loss_t = PPO(A)_t`, `A_t = log pi_T(a_t|s_t) - log pi_old(a_t|s_t)` (nats per token).
 
     No reward, no normalisation, no discount: its expected gradient is that of
-    `sum_t E_{s_t ~ sg[pi]} KL(pi_theta(.|s_t) || pi_T(.|s_t))`. What a token does to later states is left out: that
-    is the published method. The single-sample estimate `log pi_old - log pi_T` (k1) belongs in the advantage; as a
-    loss of its own its expected gradient is zero. Detached: the whole advantage.
+    `sum_t E_{s_t ~ sg[pi]} KL(pi_theta(.|s_t) || pi_T(.|s_t))`. A token's effect on later states is ignored, as in the
+    published method. The single-sample estimate `log pi_old - log pi_T` (k1) belongs in the advantage; used as a loss,
+    its expected gradient is zero. Detached: the whole advantage.
 
-    `estimator` places the same divergence elsewhere (`rho = pi_theta(a_t) / pi_T(a_t)`):
-    - `k1_advantage`: the above
+    `estimator` selects how the same divergence enters the loss (`rho = pi_theta(a_t) / pi_T(a_t)`):
+    - `k1_advantage`: as above
     - `k2_loss`: `1/2 (log rho)^2`, the same expected gradient on-policy
     - `k3_loss`: `1/rho - 1 + log rho`; biased: its expected gradient is that of the FORWARD KL
-    - `score_function`: `sg[log rho] log pi_theta`; in the first update of a batch the same gradient as k1_advantage, in
-      later ones that of the policy as it then is, with neither ratio nor clip
+    - `score_function`: `sg[log rho] log pi_theta`; in the first update of a batch the same gradient as k1_advantage;
+      later updates use the current policy in the log-ratio, with neither importance ratio nor clip
     - `topk_loss`: the reverse KL itself, both sides renormalised on the teacher's `topk` tokens
     - `centered`: `PPO(A)`, `A_t = R(a_t) - sum_v pi_old(v) R(v)`, `R(v) = log pi_T(v) - log pi_old(v)`, v over the
-      `topk` best tokens of pi_old: the k1 advantage less nearly its mean in that state. The same expected gradient;
-      its variance is not always less (docs/objectives.md), and it costs a forward pass of the student more
+      `topk` best tokens of pi_old: the k1 advantage minus (nearly) its mean in that state. The same expected gradient;
+      its variance is not always lower (docs/objectives.md), and it costs one more forward pass of the student
 
     Source: Thinking Machines, "On-Policy Distillation" (2025); the RKL baseline of TGPO, arXiv 2605.13230.
     """
@@ -79,9 +79,9 @@ class RKL(PolicyGradient):
     def needs(self) -> frozenset[Need]:
         if self.estimator == "topk_loss":
             return frozenset({Need.TEACHER_TOPK})
-        of_the_policy = {Need.OLD_LOGPROBS} if self.estimator in IN_THE_ADVANTAGE else set()
-        of_its_best = {Need.TEACHER_AT_STUDENT_TOPK} if self.estimator == "centered" else set()
-        return frozenset({Need.TEACHER_SAMPLED} | of_the_policy | of_its_best)
+        policy_needs = {Need.OLD_LOGPROBS} if self.estimator in IN_THE_ADVANTAGE else set()
+        topk_needs = {Need.TEACHER_AT_STUDENT_TOPK} if self.estimator == "centered" else set()
+        return frozenset({Need.TEACHER_SAMPLED} | policy_needs | topk_needs)
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         if self.estimator not in IN_THE_ADVANTAGE:

@@ -15,14 +15,15 @@ from tgpo.types.scores import Credit, StudentScores, TokenLoss
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SFT(ObjectiveDefaults):
-    r"""`loss_t = -log pi_theta(y_t | s_t)` on demonstrations y (nats a token), `demonstrations` of them a prompt.
+    r"""`loss_t = -log pi_theta(y_t | s_t)` (nats per token) on demonstrations y, `demonstrations` per prompt.
 
-    Nothing is sampled from the student. Over demonstrations drawn from the teacher the expected loss is
-    `KL(pi_T || pi_theta)` between whole sequences, plus the teacher's entropy, which has no gradient; the verifier
-    then keeps right ones alone, so it is the teacher GIVEN that it is right who is imitated. Detached: nothing.
+    Nothing is sampled from the student. Over demonstrations drawn from the teacher, the expected loss is
+    `KL(pi_T || pi_theta)` between complete sequences, plus the teacher's entropy, which has no gradient. The verifier
+    keeps only correct ones, so the student imitates the teacher's distribution CONDITIONED on a correct answer.
+    Detached: nothing.
 
-    Source: sequence-level knowledge distillation, Kim & Rush 2016 (arXiv 1606.07947), section 3.2, with samples where
-    the paper takes the teacher's beam search.
+    Source: sequence-level knowledge distillation, Kim & Rush 2016 (arXiv 1606.07947), section 3.2, with samples in
+    place of the teacher's beam search in the paper.
     """
 
     demonstrations: Annotated[int, Field(ge=1)] = 1

@@ -25,20 +25,21 @@ from tgpo.types.scores import Credit, StudentScores, TokenLoss
 class TGPO(GRPO):
     r"""`loss_t = PPO(A)_t + w_k * (-log pi_theta(y*_t | s_t))`, `y*_t = argmax_v pi_T(v | s_t)`.
 
-    The teacher is asked at EVERY position of the student's own rollout what it would have written there, and the
-    student is taught that token, right rollout or wrong. `w_k = max(w_1 - (k-1) d, w_min)` falls linearly with the
-    step k; `weight` is `[w_1, d, w_min]`. Detached: the advantage, the old log-probabilities, the teacher's choice,
-    the weight. The logged `loss/teacher` is the guidance before its weight (nats a token).
+    At EVERY position of the student's own rollout, the student is trained on y*_t, the token that the teacher would
+    have written there, whether the rollout is right or wrong. This term is called the guidance. Its weight
+    `w_k = max(w_1 - (k-1) d, w_min)` decays linearly with the step k; `weight` is `[w_1, d, w_min]`. Detached: the
+    advantage, the old log-probabilities, the teacher's choice, the weight. The logged `loss/teacher` is the guidance
+    before weighting (nats per token).
 
-    - `target: sample` teaches a token drawn from the teacher (temperature 1) in place of its first choice; `topk` its
-      `topk` best: the forward KL on them, the teacher renormalised, the student not.
+    - `target: sample` replaces y*_t by a token drawn from the teacher (temperature 1); `topk` replaces the guidance by
+      the forward KL on the teacher's `topk` best tokens, with the teacher renormalised and the student not.
     - `reward: false` drops the GRPO term, which leaves cross-entropy on the teacher's tokens in the student's states.
     - `mask_eos` leaves the guidance out where y*_t (with `topk`: the first choice) ends the response; the reduction
       still divides by all tokens. arXiv 2609.04108 finds that this matters.
-    - `weighting: adaptive` (this project's; the paper leaves it open) weights the guidance by what the student still
-      lacks. `gate` multiplies it by `4 p (1 - p)`, p the fraction of the group that is right: no guidance where all
-      or none are. `mismatch_budget` replaces w_k by the price of a constraint, `mismatch <= budget`, mismatch being
-      the fraction of tokens that are not y*_t: `w_{k+1} = max(0, w_k + dual_rate (mismatch_k - budget))` from w_1.
+    - `weighting: adaptive` (this project's; the paper leaves it open) adapts the weight to the student's progress.
+      `gate` multiplies it by `4 p (1 - p)`, p the fraction of the group that is right: no guidance where all or none
+      are. `mismatch_budget` replaces w_k by the dual variable of the constraint `mismatch <= budget`, where mismatch is
+      the fraction of tokens that differ from y*_t: `w_{k+1} = max(0, w_k + dual_rate (mismatch_k - budget))` from w_1.
 
     Source: TGPO, arXiv 2605.13230; paper defaults w_1 = 2e-3, d = 1e-5, w_min = 0.
     """
@@ -59,14 +60,16 @@ class TGPO(GRPO):
         if (self.topk > 1) != (self.target == "topk"):
             raise ValueError("topk is 1 for target: argmax and target: sample, and 2 or more for target: topk")
         if self.mismatch_budget is not None and self.weighting != "adaptive":
-            raise ValueError("mismatch_budget is read with weighting: adaptive alone")
+            raise ValueError("mismatch_budget is used only with weighting: adaptive")
         if self.weighting == "adaptive" and not self.gate and self.mismatch_budget is None:
             raise ValueError("weighting: adaptive needs gate: true, a mismatch_budget, or both")
         if self.mismatch_budget is not None and self.target == "sample":
-            raise ValueError("mismatch_budget needs a choice of the teacher's to match; target: sample draws one")
+            raise ValueError(
+                "mismatch_budget counts tokens that differ from the teacher's best; not for target: sample"
+            )
         if not self.reward:
-            of_the_ratio = {"clip_low": 0.2, **{k: VARIANTS[self.variant][k] for k in ("clip_high", "normalize_std")}}
-            self.refuse_unread(of_the_ratio, "without reward there is no ratio to clip and no advantage to normalise")
+            ratio_defaults = {"clip_low": 0.2, **{k: VARIANTS[self.variant][k] for k in ("clip_high", "normalize_std")}}
+            self.refuse_unread(ratio_defaults, "without reward there is no ratio to clip and no advantage to normalise")
         return self
 
     @property
@@ -137,7 +140,7 @@ class TGPO(GRPO):
         return topk_forward_kl(student.at_teacher_topk_BTK, batch.teacher.topk_logprobs_BTK)
 
     def _choice(self, batch: ScoredBatch) -> Tensor:
-        """y*_t, `[B,T]`."""
+        """Returns y*_t, `[B,T]`."""
         assert batch.teacher is not None
         if self.target == "sample":
             assert batch.teacher.sample_ids_BT is not None

@@ -20,8 +20,8 @@ class TGPOAdvantage(GRPO):
 
     `w_k = max(w_1 - (k-1) d, w_min)`; `weight` is `[w_1, d, w_min]`. Detached: the whole advantage. The bonus is the
     same whichever token was sampled, so `E_{a ~ pi}[bonus * grad log pi(a)] = 0`: apart from clipping, and from a
-    reduction that divides by lengths (see `constant_bonus`), it adds variance and no signal. Built as published;
-    `constant_bonus` is the control that shows it.
+    reduction that divides by lengths (see `constant_bonus`), it adds variance and no signal. Implemented as published;
+    `constant_bonus` is the control that tests this.
 
     Source: TGPO, arXiv 2605.13230; paper defaults w_1 = 2e-2, d = 1e-4.
     """

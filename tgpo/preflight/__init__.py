@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before a model loads, and what was found where nothing is.
+"""Checks a request for everything that can be known to be wrong before a model loads, and reports what was found.
 
-One file for each family of checks; `checks.py` lists them in order, the cheap ones first.
+There is one file for each family of checks; `checks.py` lists them in order, the cheap ones first.
 """

@@ -1,4 +1,4 @@
-"""The checks in order, what each needs to have gone well before it, and what is told of them."""
+"""The preflight checks in order, the checks that each one depends on, and how their results are reported."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ class Row(NamedTuple):
 
 
 class Check(NamedTuple):
-    """`look` returns what it found, None where there is nothing to look at, or raises RequestError with the mend."""
+    """One check, which is skipped if a check named in `after` failed.
+
+    `look` returns a description of what it found, or None if there is nothing to check. It raises RequestError for a
+    problem, with a message that says how to fix it.
+    """
 
     name: str
     look: Callable[[Inspection], str | None]
     after: tuple[str, ...] = ()
-    of_models: bool = True  # also for a program that only loads the models
-    asked: bool = False  # only where the table was asked for: it can find no problem
+    of_models: bool = True  # whether programs that only load the models run it too
+    table_only: bool = False  # only for the table of `preflight_only=true`, because it never finds a problem
 
 
 STUDENT, TEACHER, TOKENIZER = "student's files", "teacher's files", "student's tokenizer"
@@ -58,24 +62,24 @@ CHECKS = (
     Check("teacher's server", lengths.check_server, ("problems",)),
     Check("demonstrations given", objective.check_given_demonstrations, ("problems",), of_models=False),
     Check("memory", machine.check_memory, ("lengths",), of_models=False),
-    Check("a step's arithmetic", machine.check_arithmetic, ("lengths",), of_models=False, asked=True),
+    Check("a step's arithmetic", machine.check_arithmetic, ("lengths",), of_models=False, table_only=True),
     Check("disk", machine.check_disk, ("student's config",), of_models=False),
-    Check("W&B", machine.check_wandb, of_models=False, asked=True),
+    Check("W&B", machine.check_wandb, of_models=False, table_only=True),
 )
 
 
 def preflight(request: Request) -> None:
-    """Before a run: quiet where everything is in order; raises RequestError with every problem there is."""
-    refuse(run(Inspection(request), [check for check in CHECKS if not check.asked]))
+    """Raises RequestError with every problem of a training run, and prints nothing if there is none."""
+    refuse(run(Inspection(request), [check for check in CHECKS if not check.table_only]))
 
 
 def check_models(request: Request) -> None:
-    """The same, for a program that loads the models and does not train."""
+    """Raises RequestError likewise for a program that loads the models and does not train."""
     refuse(run(Inspection(request), [check for check in CHECKS if check.of_models]))
 
 
 def check_student(request: Request) -> Inspection:
-    """The same, for a program that loads the student alone; what was read on the way is given back."""
+    """Does the same for a program that loads the student alone; returns what the checks have read."""
     look, names = (
         Inspection(request),
         ("device", STUDENT, WEIGHTS[0], CONFIGS[0], SHAPES[0], TOKENIZER, "chat template"),
@@ -85,12 +89,12 @@ def check_student(request: Request) -> Inspection:
 
 
 def inspect_all(request: Request) -> list[Row]:
-    """What every check found, problems first."""
+    """Returns a row for each check that was run, problems first, and one row that names all skipped checks."""
     rows = run(Inspection(request), CHECKS)
-    unseen = [row.name for row in rows if row.state == "not looked at"]
+    skipped = [row.name for row in rows if row.state == "not looked at"]
     rows = [row for row in rows if row.state != "not looked at"]
-    if unseen:
-        rows.append(Row("", "not looked at", f"{', '.join(unseen)}: mend the problems first"))
+    if skipped:
+        rows.append(Row("", "not looked at", f"{', '.join(skipped)}: fix the problems first"))
     order: list[State] = ["problem", "note", "not looked at", "in order"]
     return sorted(rows, key=lambda row: order.index(row.state))
 
@@ -102,7 +106,7 @@ def refuse(rows: Sequence[Row]) -> None:
 
 
 def run(look: Inspection, checks: Sequence[Check]) -> list[Row]:
-    """A check is left out where one that it builds on found a problem: its own would be an echo."""
+    """Runs the checks in order; skips each that depends on a failed one, whose problem it would only repeat."""
     rows: list[Row] = []
     failed: dict[str, str] = {}
     for check in checks:
@@ -112,11 +116,11 @@ def run(look: Inspection, checks: Sequence[Check]) -> list[Row]:
             failed[check.name] = blocked
             continue
         try:
-            found = check.look(look)
+            result = check.look(look)
         except RequestError as error:
             rows.append(Row(check.name, "problem", str(error)))
             failed[check.name] = check.name
             continue
-        if found is not None:
-            rows.append(Row(check.name, "note" if isinstance(found, Note) else "in order", found))
+        if result is not None:
+            rows.append(Row(check.name, "note" if isinstance(result, Note) else "in order", result))
     return rows

@@ -1,4 +1,4 @@
-"""The models' folders: what is there, whether it can be read, and whether it is only data."""
+"""Checks of the models' folders: files are complete and readable, and contain data only, no code."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tgpo.preflight.look import Inspection, Role
 from tgpo.preflight.memory import on_meta
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-LONGEST_CAUSE = 200  # characters of what transformers says of a configuration
+LONGEST_CAUSE = 200  # characters that are quoted of transformers' error message about a configuration
 INDEX = "model.safetensors.index.json"
 HUB_NAME = r"[\w.-]+(/[\w.-]+)?"
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
 def check_files(look: Inspection, role: Role) -> str | None:
-    """The model is on this machine, with a tokenizer, and brings no code. Nothing is ever downloaded by a run."""
+    """Checks that the model is on this machine, has a tokenizer and brings no code. A run never downloads anything."""
     options = look.model(role)
     if options.path is None or (role == "teacher" and look.options.teacher.backend == "server"):
         return None
@@ -29,10 +29,10 @@ def check_files(look: Inspection, role: Role) -> str | None:
     if not (folder / "config.json").is_file():
         raise RequestError(f"{key}: no config.json there; give the folder that from_pretrained would load")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        mend = "save the tokenizer into the same folder"
+        fix = "save the tokenizer into the same folder"
         if Path(resolve(options.path)) != Path(options.path):
-            mend = f"fetch it with: {fetch(options.path, options.revision)}"
-        raise RequestError(f"{key}: no tokenizer there; {mend}")
+            fix = f"fetch it with: {fetch(options.path, options.revision)}"
+        raise RequestError(f"{key}: no tokenizer there; {fix}")
     for name in ("config.json", *TOKENIZER_FILES):
         if (folder / name).is_file() and "auto_map" in read_object(key, folder / name):
             raise RequestError(f"{key}: this model brings code of its own to run ({name}: auto_map), which is refused")
@@ -41,7 +41,7 @@ def check_files(look: Inspection, role: Role) -> str | None:
 
 
 def check_weights(look: Inspection, role: Role) -> str | None:
-    """Safetensors, none missing or cut short."""
+    """Checks that the weights are safetensors files, none of which is missing or truncated."""
     if role not in look.folders:
         return None
     options, folder = look.model(role), look.folders[role]
@@ -76,14 +76,14 @@ def fetch(path: str, revision: str | None) -> str:
 
 
 def read_object(key: str, path: Path) -> dict[str, Any]:
-    """A JSON file that must hold an object."""
+    """Returns the object in a JSON file; raises RequestError if it holds anything else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise RequestError(f"{key}: {path.name} there is not JSON ({first_line(error)}); fetch it again") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise RequestError(f"{key}: {path.name} there holds no JSON object; fetch it again")
-    return found
+    return content
 
 
 def shards_of(key: str, folder: Path, how: str) -> list[Path]:
@@ -100,15 +100,15 @@ def shards_of(key: str, folder: Path, how: str) -> list[Path]:
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
     others = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern))
-    found = f" (but {others[0]})" if others else ""
+    hint = f" (but {others[0]})" if others else ""
     raise RequestError(
-        f"{key}: no model.safetensors there{found}; fetch it with: {how}, or save it so: other formats can run code "
+        f"{key}: no model.safetensors there{hint}; fetch it with: {how}, or save it so: other formats can run code "
         "and are refused"
     )
 
 
 def read_shapes(key: str, shards: list[Path]) -> dict[str, tuple[int, ...]]:
-    """From the files' headers, which also say how long each file must be."""
+    """Returns each weight's shape, from the files' headers, which also say how long each file must be."""
     from safetensors import SafetensorError, safe_open
 
     shapes = {}
@@ -124,7 +124,8 @@ def read_shapes(key: str, shards: list[Path]) -> dict[str, tuple[int, ...]]:
 
 
 def check_config(look: Inspection, role: Role) -> str | None:
-    """transformers knows the architecture, it is a causal language model, and what is replaced in it exists."""
+    """Checks that transformers knows the architecture, that it is a causal language model, and that the fields which
+    `config` replaces exist."""
     options = look.model(role)
     if role not in look.folders:
         return None
@@ -146,9 +147,10 @@ def check_config(look: Inspection, role: Role) -> str | None:
 
 
 def check_fit(look: Inspection, role: Role) -> str | None:
-    """The model that its configuration describes, without weights, has the shapes of those in its files.
+    """Checks that the weights' shapes in the files are those of the model that the configuration describes.
 
-    Weights that a model puts together from several of its files' are not compared; loading them tells what is missing.
+    The model is built without allocating weights. Weights whose names are not the model's (it may assemble one from
+    several in the files) are not compared; loading reports what is missing. `lora.targets` must name its modules.
     """
     options = look.model(role)
     if role not in look.configs or role not in look.shapes:
@@ -156,7 +158,7 @@ def check_fit(look: Inspection, role: Role) -> str | None:
     key = f"{role}.path={options.path}"
     try:
         model = on_meta(look.configs[role])
-    except Exception as error:  # whatever a field that makes no sense brings about in a model's code
+    except Exception as error:  # an invalid field can cause any error in a model's code
         raise RequestError(f"{key}: its config.json describes no model ({first_line(error)})") from error
     described = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
     for name, shape in look.shapes[role].items():
@@ -174,7 +176,8 @@ def check_fit(look: Inspection, role: Role) -> str | None:
 
 
 def is_causal(config: Any) -> bool:
-    """By the class its weights were saved from; where that is silent by the list of all, a second to import."""
+    """Returns whether the class that saved the weights is a causal language model; if the configuration does not name
+    one, whether transformers lists the model type as such (importing that list takes a second)."""
     if any(name.endswith("ForCausalLM") for name in config.architectures or ()):
         return True
 

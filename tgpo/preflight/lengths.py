@@ -1,4 +1,4 @@
-"""Problems, prompts and responses: that there are some, and that they fit the models."""
+"""Checks of problems, prompts and responses: there are some, and they fit the models."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from tgpo.config.sizes import longest_scored, longest_sequence, max_teacher_topk
 from tgpo.errors import RequestError, first_line
 from tgpo.preflight.look import Inspection
 
-SHOWN = 60  # characters of a problem
+SHOWN = 60  # characters that are quoted of a problem
 
 
 def check_problems(look: Inspection) -> str:
-    """The first training problem, and the longest prompt of those that the run will meet."""
+    """Returns the first training problem, and the length of the longest prompt in the run."""
     from tgpo.config.eval_sets import all_eval_problems
 
     task = look.request.task
-    met, held_out = training_problems(look.request), all_eval_problems(look.request)
-    if not met or not held_out:
-        raise RequestError(f"task={task.name}: no {'training' if not met else 'held-out'} problems")
+    training, held_out = training_problems(look.request), all_eval_problems(look.request)
+    if not training or not held_out:
+        raise RequestError(f"task={task.name}: no {'training' if not training else 'held-out'} problems")
     try:
         longest = max(each.prompt for each in sequence_budgets(look.request, look.tokenizer))
     except (TypeError, ValueError, KeyError) as error:
         raise RequestError(f"task={task.name}: its prompts cannot be encoded ({first_line(error)})") from error
-    first = " ".join(met[0].prompt.split())
-    shown = first if len(first) <= SHOWN else first[: SHOWN - 3] + "..."
+    first = " ".join(training[0].prompt.split())
+    quoted = first if len(first) <= SHOWN else first[: SHOWN - 3] + "..."
     return (
-        f"{task.name}: {len(held_out)} held out; the first to train on is {shown!r}, answer {met[0].answer!r}; the "
-        f"longest prompt has {longest} tokens"
+        f"{task.name}: {len(held_out)} held out; the first to train on is {quoted!r}, answer {training[0].answer!r}; "
+        f"the longest prompt has {longest} tokens"
     )
 
 
 def check_widths(look: Inspection) -> str:
-    """The heads have a column for every token; padding columns beyond them are taken out of every softmax."""
+    """Checks that the heads have a column for every token; padding columns beyond them enter no softmax."""
     options, tokens = look.options, len(look.tokenizer)
     if options.metrics.topk > tokens:
         raise RequestError(f"metrics.topk={options.metrics.topk}: the vocabulary has {tokens} tokens")
@@ -40,14 +40,14 @@ def check_widths(look: Inspection) -> str:
                 f"{role}.path={look.model(role).path}: its head has {config.vocab_size} columns for {tokens} tokens of "
                 "the tokenizer"
             )
-    found = ", ".join(f"{role} {config.vocab_size:,}" for role, config in look.configs.items())
-    return f"{tokens:,} tokens; columns: {found}"
+    columns = ", ".join(f"{role} {config.vocab_size:,}" for role, config in look.configs.items())
+    return f"{tokens:,} tokens; columns: {columns}"
 
 
 def check_lengths(look: Inspection) -> str:
-    """Prompt and response fit the models, measured on the problems held out and on all that the run will meet."""
+    """Checks that prompt and response fit the models, on all held-out and training problems of the run."""
     options = look.options
-    all_written, longest = (
+    budgets, longest = (
         sequence_budgets(look.request, look.tokenizer),
         longest_sequence(look.request, look.tokenizer),
     )
@@ -57,21 +57,21 @@ def check_lengths(look: Inspection) -> str:
         )
     for role, config in look.configs.items():
         room = getattr(config, "max_position_embeddings", None)
-        scored = role == "teacher" and options.teacher.backend == "vllm"  # vLLM writes a token after what it scores
-        for each in all_written if role == "student" else all_written[:1]:
+        scored = role == "teacher" and options.teacher.backend == "vllm"  # vLLM generates one token more
+        for each in budgets if role == "student" else budgets[:1]:
             if room is not None and each.longest + scored > room:
                 fits = room - scored - each.prompt
-                mend = f"use at most {fits}" if fits > 0 else "leave that problem out"
+                fix = f"use at most {fits}" if fits > 0 else "leave that problem out"
                 raise RequestError(
                     f"{each.capped_by}={each.cap} and the prompt of {each.problem}, {each.prompt} tokens, exceed the "
-                    f"{room} positions of {role}.path={look.model(role).path}; {mend}"
+                    f"{room} positions of {role}.path={look.model(role).path}; {fix}"
                 )
-    most = max(all_written, key=lambda each: each.longest)
-    return f"{most.prompt} of prompt and {most.cap} of response"
+    largest = max(budgets, key=lambda each: each.longest)
+    return f"{largest.prompt} of prompt and {largest.cap} of response"
 
 
 def check_server(look: Inspection) -> str | None:
-    """Each of the teacher's servers is up and answers as the run will ask."""
+    """Checks that each of the teacher's servers is up and answers queries like those of the run."""
     teacher = look.options.teacher
     if teacher.path is None or teacher.backend != "server":
         return None

@@ -1,4 +1,4 @@
-"""What several checks look at, each thing read once."""
+"""What several checks read: a request and its models' configurations and tokenizers, each loaded once."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ Role = Literal["student", "teacher"]
 
 
 class Note(str):
-    """What a check found where nothing is wrong, and a person should still know it."""
+    """The result of a check that found no problem, but something that the user should know."""
 
 
 class Inspection:
-    """A request and what its models' folders say. A check may read what the checks before it found in order."""
+    """A request, and what was read from its models' folders.
+
+    A check may read what earlier checks have stored here: `Check.after` makes sure that they succeeded.
+    """
 
     def __init__(self, request: Request) -> None:
         self.request, self.options = request, request.options
-        self.folders: dict[Role, Path] = {}  # of the models on this machine, once their files were looked at
-        self.shapes: dict[Role, dict[str, tuple[int, ...]]] = {}  # read in the weights' headers
+        self.folders: dict[Role, Path] = {}  # of the models on this machine; set by check_files
+        self.shapes: dict[Role, dict[str, tuple[int, ...]]] = {}  # from the weights' files; set by check_weights
         self.parameters: dict[Role, int] = {}
         self.configs: dict[Role, Any] = {}
 
@@ -37,7 +40,7 @@ class Inspection:
 
     @cached_property
     def strings(self) -> list[str | None]:
-        """What the ids of the student's tokenizer stand for."""
+        """Returns the token of each id of the student's tokenizer, None for an id without one."""
         return id_strings(self.tokenizer)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The machine: its device, its memory and disk against what the run is estimated to need, and W&B."""
+"""Checks of the machine: its device, its memory and disk against the run's estimated needs, and W&B."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def check_device(look: Inspection) -> str:
 
 
 def device_memory(look: Inspection) -> tuple[int, bool] | None:
-    """Bytes of the device, or of the machine a process's share, and whether it is a GPU; None where it is elsewhere."""
+    """Returns the device's memory in bytes, and whether it is a GPU; None for a GPU that is not in this machine.
+
+    On CPU the memory is one process's share of the machine's.
+    """
     import torch
 
     name = look.options.train.device
@@ -82,18 +85,21 @@ def plan_of(look: Inspection) -> Plan:
 
 
 def engines(look: Inspection, total: float, on_gpu: bool) -> dict[str, float]:
-    """Bytes that vLLM's engines hold: the fraction they are given, or on CPU their weights and cache."""
+    """Returns the bytes that each vLLM engine holds: its fraction of a GPU, or on CPU its weights and cache.
+
+    Raises RequestError if a fraction is too small for the weights.
+    """
     from tgpo.preflight.memory import BYTES
 
     student, teacher = shapes(look)
     vllm, width, held = look.options.vllm, BYTES[look.options.train.dtype], {}
-    asked = []
+    used = []
     if look.options.rollout.backend == "vllm":
-        asked.append(("vllm.rollout_memory", vllm.rollout_memory, student))
+        used.append(("vllm.rollout_memory", vllm.rollout_memory, student))
     if look.options.teacher.local_path is not None and look.options.teacher.backend == "vllm":
         assert teacher is not None
-        asked.append(("vllm.teacher_memory", vllm.teacher_memory, teacher))
-    for key, fraction, shape in asked:
+        used.append(("vllm.teacher_memory", vllm.teacher_memory, teacher))
+    for key, fraction, shape in used:
         weights = width * shape.parameters / vllm.tensor_parallel_size
         held[key] = fraction * total if on_gpu else weights + vllm.cpu_cache_gib * GIB
         if on_gpu and held[key] <= weights:
@@ -105,7 +111,10 @@ def engines(look: Inspection, total: float, on_gpu: bool) -> dict[str, float]:
 
 
 def check_memory(look: Inspection) -> str:
-    """What is held throughout must fit; what comes and goes is an estimate, and beyond the device a warning."""
+    """Raises RequestError if the memory that is held during the whole run exceeds the device's.
+
+    Temporary memory is only estimated: if the total exceeds the device's because of it, the result is a Note.
+    """
     (student, teacher), plan, device = shapes(look), plan_of(look), device_memory(look)
     held, stages = permanent(student, teacher, plan), passing(student, teacher, plan)
     stage = max(stages, key=lambda name: stages[name])
@@ -120,11 +129,11 @@ def check_memory(look: Inspection) -> str:
             "more processes (torchrun), a smaller model, or smaller vllm.*_memory"
         )
     needed = sum(held.values()) + stages[stage]
-    found = f"{parts({**held, **listed})}: {gib(needed)} of {gib(total)} GiB, estimated"
+    summary = f"{parts({**held, **listed})}: {gib(needed)} of {gib(total)} GiB, estimated"
     if needed <= total:
-        return found
-    mends = "train.max_tokens_per_micro_batch or train.max_logits, or set train.gradient_checkpointing=true"
-    return Note(f"{found}: it may not fit; lower {mends}")
+        return summary
+    fixes = "train.max_tokens_per_micro_batch or train.max_logits, or set train.gradient_checkpointing=true"
+    return Note(f"{summary}: it may not fit; lower {fixes}")
 
 
 def parts(sizes: dict[str, float]) -> str:
@@ -143,7 +152,8 @@ def check_arithmetic(look: Inspection) -> str:
 
 
 def check_disk(look: Inspection) -> str:
-    """Room for every checkpoint that is kept, and for the one written before the oldest goes, but for those it has."""
+    """Checks that the disk has room for every checkpoint that is kept and the one that is written before the oldest
+    is deleted, less those that the run already has."""
     folder = Path(look.options.output_dir).absolute()
     held = len(complete(folder / "checkpoints"))
     while not folder.exists():
@@ -151,10 +161,10 @@ def check_disk(look: Inspection) -> str:
     student, _ = shapes(look)
     keep = max(0, min(look.options.train.keep_checkpoints + 1, checkpoints_written(look)) - held)
     each, free = checkpoint_bytes(student, look.options.lora.rank), shutil.disk_usage(folder).free
-    needed, found = keep * each, f"{keep} checkpoints of {gib(each)} GiB; {gib(free)} GiB free"
+    needed, summary = keep * each, f"{keep} checkpoints of {gib(each)} GiB; {gib(free)} GiB free"
     if needed > free:
-        raise RequestError(f"{found} at output_dir={folder}; make room, write elsewhere, or keep fewer checkpoints")
-    return found
+        raise RequestError(f"{summary} at output_dir={folder}; make room, write elsewhere, or keep fewer checkpoints")
+    return summary
 
 
 def checkpoints_written(look: Inspection) -> int:
@@ -163,13 +173,13 @@ def checkpoints_written(look: Inspection) -> int:
 
 
 def check_wandb(look: Inspection) -> str | None:
-    """Whether a run would log online. Never a problem: offline loses nothing (later: wandb sync)."""
+    """Returns whether a run would log online. Never raises: logging offline loses nothing (later: wandb sync)."""
     if look.options.logger.backend != "wandb":
         return None
     if mode := os.environ.get("WANDB_MODE"):
         return f"WANDB_MODE={mode}"
-    parts = urlsplit(os.environ.get("WANDB_BASE_URL", WANDB_HOST))
-    host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    address = urlsplit(os.environ.get("WANDB_BASE_URL", WANDB_HOST))
+    host, port = address.hostname or "", address.port or (80 if address.scheme == "http" else 443)
     if not has_key(host):
         return Note("no key (WANDB_API_KEY, or wandb login): logs offline; later: wandb sync")
     try:
@@ -180,7 +190,7 @@ def check_wandb(look: Inspection) -> str | None:
 
 
 def has_key(host: str) -> bool:
-    """Whether there is one where wandb looks; what it is stays unread."""
+    """Returns whether there is an API key where wandb looks for one; the key itself is not kept."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     for name in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):

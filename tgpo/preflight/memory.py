@@ -1,4 +1,4 @@
-"""How much memory a run needs, and how much arithmetic a step is: estimates from the models' shapes alone."""
+"""Estimates a run's memory and a step's floating-point operations from the models' shapes alone."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 BYTES = {"float32": 4, "bfloat16": 2, "float64": 8}
-# Bytes of a row and a column of logits while a chunk's scores are taken, backwards too or not: measured with
-# tgpo.functional.head.score_hidden, which gave 20 to 22, and 12 to 14.
+# Bytes per logit while the head scores a chunk, with and without a backward pass. Measured with
+# tgpo.functional.head.score_hidden: 20 to 22, and 12 to 14.
 HEAD_BACKWARD, HEAD_FORWARD = 22, 14
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a decoder: `queries` and `keys` are heads times their width, `inner` what one token meets of the MLPs."""
+    """The sizes of a decoder.
+
+    `queries` and `keys` are the number of heads times their width, `inner` is the MLP width that one token uses: in a
+    mixture of experts, that of all the experts chosen for it.
+    """
 
     parameters: int
-    active: int  # parameters that one token meets: fewer in a mixture of experts
+    active: int  # parameters that one token uses: fewer in a mixture of experts
     layers: int
     hidden: int
     queries: int
@@ -27,7 +31,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run does with them. `rows` rollouts of `prompt` + `response` tokens at most make a batch."""
+    """What a run does with its models. A batch is `rows` rollouts of at most `prompt` + `response` tokens."""
 
     rows: int
     prompt: int
@@ -37,36 +41,36 @@ class Plan:
     dtype: str
     checkpointing: bool
     second_gradient: bool
-    adapters: int  # their rank; 0 where the weights themselves are trained
+    adapters: int  # rank of the LoRA adapters; 0 if the weights themselves are trained
     processes: int
     rollout: str  # hf or vllm
     teacher: str  # none, hf, vllm or server
     scores_old: bool  # whether the trainer scores the rollouts again before the update
-    passes: int = 1  # micro-batches at a time, on a CPU
+    passes: int = 1  # micro-batches that are processed at the same time, on CPU
 
 
 def shape_of(config: Any, parameters: int | None = None) -> Shape:
-    """From a model's configuration; `parameters` is counted on the meta device where it is not given."""
+    """Returns the shape of a configuration's model; `parameters`, if not given, is counted on the meta device."""
     hidden, heads = config.hidden_size, config.num_attention_heads
     width = getattr(config, "head_dim", None) or hidden // heads
     experts = getattr(config, "num_experts", 0) or getattr(config, "num_local_experts", 0) or 0
-    chosen, plain = getattr(config, "num_experts_per_tok", 0) or 0, getattr(config, "intermediate_size", None)
-    each = getattr(config, "moe_intermediate_size", None) or plain or 4 * hidden  # GPT-2's, which does not say
+    chosen, dense = getattr(config, "num_experts_per_tok", 0) or 0, getattr(config, "intermediate_size", None)
+    each = getattr(config, "moe_intermediate_size", None) or dense or 4 * hidden  # the last as in GPT-2, by default
     inner = chosen * each if experts else each
     total = parameters or count_on_meta(config)
-    asleep = config.num_hidden_layers * (experts - chosen) * 3 * hidden * each if experts else 0
+    inactive = config.num_hidden_layers * (experts - chosen) * 3 * hidden * each if experts else 0
     keys = (getattr(config, "num_key_value_heads", None) or heads) * width
     layers, columns = config.num_hidden_layers, config.vocab_size
-    return Shape(total, total - asleep, layers, hidden, heads * width, keys, inner, columns)
+    return Shape(total, total - inactive, layers, hidden, heads * width, keys, inner, columns)
 
 
 def count_on_meta(config: Any) -> int:
-    """Parameters, a tied head counted once."""
+    """Returns the number of parameters; a tied head counts once."""
     return sum(p.numel() for p in on_meta(config).parameters())
 
 
 def on_meta(config: Any) -> Any:
-    """The model that a configuration describes, without weights: nothing is allocated."""
+    """Returns the model that a configuration describes, on the meta device: no weights are allocated."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -75,14 +79,14 @@ def on_meta(config: Any) -> Any:
 
 
 def permanent(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, float]:
-    """Bytes on each device that are held throughout, besides what vLLM's engines take.
+    """Returns the bytes that each device holds during the whole run, without vLLM's engines.
 
     For N student parameters, A of them trained (all, or the adapters beside them), over P processes:
         student   4N of weights, 4A of gradient, 8A of AdamW's moments, all float32:  (4N + 12A) / P
-        copy      4N on every device, where several processes roll out without vLLM: sharded, a model cannot decode
-        variance  4A / P, where gradient variance is measured with a second gradient
-        teacher   its weights in `dtype`, where it runs in this process without vLLM: b N_T on every device
-    In float64 all of the student's is twice that.
+        copy      4N on every device, if several processes roll out without vLLM: a sharded model cannot decode
+        variance  4A / P, if gradient variance is measured with a second gradient
+        teacher   b N_T on every device, N_T weights of b bytes (`dtype`), if it runs in this process without vLLM
+    In float64 the student's terms are twice as large.
     """
     trained, width = (
         trained_parameters(student, plan.adapters),
@@ -99,7 +103,10 @@ def permanent(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, fl
 
 
 def trained_parameters(student: Shape, adapters: int) -> int:
-    """Adapters of rank r have r (in + out) parameters for each linear layer; a list of some layers takes fewer."""
+    """Returns the number of trained parameters: all, or r (in + out) for each linear layer with adapters of rank r.
+
+    All linear layers are counted; if `lora.targets` lists only some of them, there are fewer.
+    """
     if not adapters:
         return student.parameters
     hidden, queries, keys, inner = student.hidden, student.queries, student.keys, student.inner
@@ -107,17 +114,17 @@ def trained_parameters(student: Shape, adapters: int) -> int:
 
 
 def passing(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, float]:
-    """Bytes on each device that come and go; the stages follow one another, so that the largest counts.
+    """Returns the temporary bytes of each stage on each device; stages do not overlap, so only the largest counts.
 
     For a micro-batch of m tokens, L layers, hidden size h, queries q, keys k and inner size i:
         a layer keeps  m (24 h + 16 (q + k) + 16 i) in float32, m (26 h + 10 (q + k) + 8 i) in bfloat16
         update         L layers; with gradient checkpointing 4 m h L of residuals and one layer; bfloat16 copies of the
                        weights, 2N (of two layers at a time over several processes); the head's chunk, 22 bytes a logit
-        teacher        three layers' width of m tokens, and the head's chunk, 14 bytes a logit
-        rollouts (hf)  keys and values, 2 L k b for each token of every rollout at once, and float32 logits of each
+        teacher        one layer, b m (h + q + 2 k + 3 i) in `dtype` of b bytes; the head's chunk, 14 bytes a logit
+        rollouts (hf)  keys and values, 2 L k b for each token of all rollouts; a row of logits each, 14 bytes a logit
     A layer's constants were counted with saved_tensors_hooks on Qwen3 (tests/preflight/test_memory.py counts them
-    again); Qwen2 keeps a tenth less. Update and teacher count once for each pass at a time, and several have a
-    gradient each. Fragmentation and kernels' workspaces are left out.
+    again); Qwen2 keeps a tenth less. Update and teacher count once for each pass that runs at the same time; if there
+    are several, each has a gradient of its own. Fragmentation and kernels' workspaces are not included.
     """
     width, tokens = BYTES[plan.dtype], max(plan.micro_batch, plan.prompt + plan.response)  # no row is split
     layer = tokens * layer_bytes(student, plan.dtype)
@@ -125,8 +132,8 @@ def passing(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, floa
     copies = 0.0
     if plan.dtype != "float32":
         copies = 2 * student.parameters / (1 if plan.processes == 1 else student.layers / 2)
-    apart = plan.passes * BYTES["float32"] * trained_parameters(student, plan.adapters) if plan.passes > 1 else 0
-    stages = {"update": plan.passes * (kept + HEAD_BACKWARD * chunk(plan, student, tokens)) + copies + apart}
+    gradients = plan.passes * BYTES["float32"] * trained_parameters(student, plan.adapters) if plan.passes > 1 else 0
+    stages = {"update": plan.passes * (kept + HEAD_BACKWARD * chunk(plan, student, tokens)) + copies + gradients}
     if teacher is not None and plan.teacher == "hf":
         wide = teacher.hidden + teacher.queries + 2 * teacher.keys + 3 * teacher.inner
         stages["teacher's scores"] = plan.passes * (tokens * wide * width + HEAD_FORWARD * chunk(plan, teacher, tokens))
@@ -144,15 +151,16 @@ def layer_bytes(shape: Shape, dtype: str) -> int:
 
 
 def chunk(plan: Plan, shape: Shape, tokens: int) -> int:
-    """Logits that exist at one time."""
+    """Returns the number of logits that exist at one time."""
     return min(plan.max_logits, tokens * shape.vocabulary)
 
 
 def arithmetic(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, float]:
-    """Floating-point operations of a step in which every rollout reaches its cap, over all devices.
+    """Returns the floating-point operations of a step, over all devices, if every rollout reaches its cap.
 
-    A forward pass of n tokens is 2 N n of the parameters a token meets, and 2 n L q T of attention in a sequence of T
-    (causal: half of 4 n L q T). Rollouts and each scoring are one; an update three, and one more with checkpointing.
+    A forward pass of n tokens takes 2 N n for the N parameters that a token uses, and 2 n L q T for attention in
+    sequences of T tokens (causal: half of 4 n L q T). Rollouts and each scoring are one forward pass; an update counts
+    as three, and as four with gradient checkpointing.
     """
     length = plan.prompt + plan.response
     tokens = plan.rows * length
@@ -169,5 +177,5 @@ def arithmetic(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, f
 
 
 def checkpoint_bytes(student: Shape, adapters: int = 0) -> int:
-    """Float32 weights, and AdamW's two moments of what is trained."""
+    """Returns the size of float32 weights, and of AdamW's two moments of the trained parameters."""
     return 4 * student.parameters + 8 * trained_parameters(student, adapters)

@@ -1,4 +1,4 @@
-"""Whether the objective, the engines and the demonstrations go together."""
+"""Checks that the objective, the engines and the demonstrations are compatible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tgpo.preflight.tokens import student_ends
 from tgpo.runtime.torchrun import process_count
 from tgpo.types.problem import TEACHER_NEEDS, Need
 
-LEAST_SHOWN = 0.5  # of the problems, that given demonstrations must know
+LEAST_SHOWN = 0.5  # fraction of the problems that the given demonstrations must cover
 
 
 def check_objective(look: Inspection) -> str:
@@ -36,34 +36,35 @@ def check_objective(look: Inspection) -> str:
 
 
 def check_backends(look: Inspection) -> str:
-    """What runs the rollouts and the teacher is installed, and the teacher's can answer what the objective asks."""
+    """Checks that the engines of rollouts and teacher are installed, and that the teacher's gives what the objective
+    needs."""
     from tgpo.models.vllm import check_installed
 
     request, options = look.request, look.options
-    asked_by = [
+    vllm_keys = [
         key
         for key, backend in (("rollout=vllm", options.rollout.backend), ("teacher.backend=vllm", teacher_engine(look)))
         if backend == "vllm"
     ]
-    if asked_by:
-        check_installed(asked_by[0])
-    if asked_by and process_count() > 1 and options.vllm.tensor_parallel_size > 1:
+    if vllm_keys:
+        check_installed(vllm_keys[0])
+    if vllm_keys and process_count() > 1 and options.vllm.tensor_parallel_size > 1:
         raise RequestError(
             f"vllm.tensor_parallel_size={options.vllm.tensor_parallel_size}: under torchrun each process has one GPU "
             "and an engine of its own; use 1, or teacher.backend=server"
         )
-    found = f"rollouts {options.rollout.backend}, teacher {teacher_engine(look)}"
+    summary = f"rollouts {options.rollout.backend}, teacher {teacher_engine(look)}"
     if teacher_engine(look) in ("none", "hf"):
-        return found
+        return summary
 
     from tgpo.teachers.base import PROMPT_LOGPROBS
 
-    if beyond := sorted(request.objective.needs & TEACHER_NEEDS - PROMPT_LOGPROBS):
+    if unsupported := sorted(request.objective.needs & TEACHER_NEEDS - PROMPT_LOGPROBS):
         raise RequestError(
-            f"objective={objective_name(request)} asks for {beyond[0]}, and prompt log-probabilities are all that "
+            f"objective={objective_name(request)} asks for {unsupported[0]}, and prompt log-probabilities are all that "
             f"teacher.backend={options.teacher.backend} gives; use teacher.backend=hf"
         )
-    return found
+    return summary
 
 
 def teacher_engine(look: Inspection) -> str:
@@ -71,7 +72,8 @@ def teacher_engine(look: Inspection) -> str:
 
 
 def check_demonstrations(look: Inspection) -> str | None:
-    """Where a run is to have them written: there is a teacher in this process to do it."""
+    """Checks that the demonstrations which the objective needs are given, or that a teacher in this process can write
+    them."""
     options, name = look.options, objective_name(look.request)
     if Need.DEMONSTRATION not in look.request.objective.needs:
         return None
@@ -96,14 +98,14 @@ def check_demonstrations(look: Inspection) -> str | None:
 
 
 def check_written_demonstrations(look: Inspection) -> str | None:
-    """The teacher writes in its own tokens, which the student must have and end with."""
+    """Checks that the student has all tokens in which the teacher writes demonstrations, and ends with the same one."""
     options, teacher = look.options, look.options.teacher
     needed = Need.DEMONSTRATION in look.request.objective.needs and options.demonstrations.path is None
     if not needed or teacher.local_path is None:
         return None
-    own = teacher.extra_tokens == "drop" and len(look.teacher_tokenizer) > len(look.tokenizer)
-    if own or look.teacher_tokenizer.eos_token_id not in student_ends(look):
-        what = "tokens that the student has not" if own else "a token that does not end the student's responses"
+    has_extra = teacher.extra_tokens == "drop" and len(look.teacher_tokenizer) > len(look.tokenizer)
+    if has_extra or look.teacher_tokenizer.eos_token_id not in student_ends(look):
+        what = "tokens that the student has not" if has_extra else "a token that does not end the student's responses"
         raise RequestError(
             f"objective={objective_name(look.request)} learns from demonstrations, and {teacher.path} would write them "
             f"with {what}; give demonstrations.path, or choose a teacher with the student's tokenizer"
@@ -112,34 +114,35 @@ def check_written_demonstrations(look: Inspection) -> str | None:
 
 
 def check_given_demonstrations(look: Inspection) -> str | None:
-    """Those at `demonstrations.path` are for these problems, in this vocabulary, and fit the cap."""
+    """Checks that those at `demonstrations.path` are for these problems and this vocabulary, and fit the cap."""
     options = look.options
     if Need.DEMONSTRATION not in look.request.objective.needs or options.demonstrations.path is None:
         return None
 
     from tgpo.tasks.demonstrations import read
 
-    where, shown = f"demonstrations.path={options.demonstrations.path}", read(Path(options.demonstrations.path))
-    problem, longest = shown.longest
+    where, given = f"demonstrations.path={options.demonstrations.path}", read(Path(options.demonstrations.path))
+    problem, longest = given.longest
     cap = options.rollout.max_response_length
     if longest > cap:
         raise RequestError(
             f"{where}: the one of {problem} has {longest} tokens and rollout.max_response_length is {cap}; raise it, "
-            "or make them anew"
+            "or make them again"
         )
-    if shown.largest_id >= len(look.tokenizer):
+    if given.largest_id >= len(look.tokenizer):
         raise RequestError(
-            f"{where}: token {shown.largest_id} is beyond the student's {len(look.tokenizer)}; make them anew"
+            f"{where}: token {given.largest_id} is beyond the student's {len(look.tokenizer)}; make them again"
         )
-    if strange := sorted(shown.last_ids - set(student_ends(look))):
+    if other_ends := sorted(given.last_ids - set(student_ends(look))):
         raise RequestError(
-            f"{where}: some end with token {strange[0]}, which does not end a response of the student's; make them anew"
+            f"{where}: some end with token {other_ends[0]}, which does not end a response of the student's; make them "
+            "again"
         )
-    met = training_problems(look.request)
-    known = sum(bool(shown.of(problem)) for problem in met)
-    if known < LEAST_SHOWN * len(met):
+    problems = training_problems(look.request)
+    covered = sum(bool(given.of(problem)) for problem in problems)
+    if covered < LEAST_SHOWN * len(problems):
         raise RequestError(
-            f"{where}: {known} of the first {len(met)} problems have one; they are of another task or seed, or half "
-            f"written: {program('demonstrations')} seed={options.seed} demonstrations.path=..."
+            f"{where}: {covered} of the first {len(problems)} problems have one; they are of another task or seed, or "
+            f"half written: {program('demonstrations')} seed={options.seed} demonstrations.path=..."
         )
-    return f"{known} of the first {len(met)} problems have one, the longest of {longest} tokens"
+    return f"{covered} of the first {len(problems)} problems have one, the longest of {longest} tokens"

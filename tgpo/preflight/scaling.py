@@ -1,7 +1,7 @@
-"""`python -m tgpo.preflight.scaling`: the tables of docs/scaling.md, from the formulas that a preflight uses.
+"""Prints the tables of docs/scaling.md (`python -m tgpo.preflight.scaling`), from the formulas that a preflight uses.
 
-The shapes are those of the models' published config.json, so that nothing need be fetched; what is run with them is
-what the presets say.
+The shapes are copied from the models' published config.json, so that nothing has to be fetched; the other settings are
+those of the presets.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from tgpo.preflight.memory import Plan, Shape, arithmetic, checkpoint_bytes, pas
 
 GB = 1e9
 PROMPT = 1024  # the paper's cap
-BF16_PEAK, UTILISATION = 989e12, 0.35  # FLOP/s of an H100 SXM without sparsity (its data sheet); a guess
-BANDWIDTH, READS = 3.35e12, 0.5  # byte/s of its memory (the same sheet); the share that decoding reaches, a guess
+BF16_PEAK, UTILISATION = 989e12, 0.35  # FLOP/s of an H100 SXM without sparsity (data sheet); fraction reached, a guess
+BANDWIDTH, READS = 3.35e12, 0.5  # byte/s of its memory (the same sheet); fraction that decoding reaches, a guess
 
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "Qwen2.5-0.5B": ("qwen2", {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
@@ -43,7 +43,7 @@ def published(name: str) -> Shape:
 
 
 def paper_plan(processes: int, teacher: str, response: int = 8192) -> Plan:
-    """train=gpu with rollout=vllm-8k, or vllm-3k where `response` is 3,000."""
+    """Returns the plan of train=gpu with rollout=vllm-8k, or with vllm-3k if `response` is 3,000."""
     return Plan(
         rows=1024,
         prompt=PROMPT,
@@ -62,7 +62,7 @@ def paper_plan(processes: int, teacher: str, response: int = 8192) -> Plan:
 
 
 def memory_table() -> str:
-    """GB on each device for the student alone: what is held, what comes and goes in an update."""
+    """Returns a table of the student's memory in GB on each device: held throughout, and temporary in an update."""
     lines = [
         "| student | processes | held | in an update | without gradient checkpointing | a checkpoint on disk |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -86,7 +86,7 @@ def memory_table() -> str:
 
 
 def engine_table() -> str:
-    """GB of an engine's weights in bfloat16, and of a response's keys and values."""
+    """Returns a table of the GB of an engine's weights in bfloat16, and of one response's keys and values."""
     lines = [
         "| model | parameters (B) | a token meets (B) | weights | keys and values of 9,216 tokens |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -100,7 +100,7 @@ def engine_table() -> str:
 
 
 def time_table() -> str:
-    """Minutes of a step whose 1,024 rollouts all reach their cap: a bound on the work, a guess at the speed."""
+    """Returns a table of minutes per step if all rollouts reach their cap: the work is a bound, the speed a guess."""
     lines = [
         "| student | teacher | cap | GPUs | PFLOP | update and scoring | teacher | rollouts |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -111,20 +111,20 @@ def time_table() -> str:
         ("Qwen2.5-7B", "Qwen3-30B-A3B", 8192, 8),
         ("Qwen2.5-7B", "Qwen3-30B-A3B", 8192, 16),
     ):
-        ours, theirs, plan = published(student), published(teacher), paper_plan(gpus, "vllm", response)
-        work = arithmetic(ours, theirs, plan)
+        student_shape, teacher_shape, plan = published(student), published(teacher), paper_plan(gpus, "vllm", response)
+        work = arithmetic(student_shape, teacher_shape, plan)
         speed = gpus * BF16_PEAK * UTILISATION * 60
         trained, scored = (work["update"] + work["old policy"]) / speed, work["teacher"] / speed
         total = sum(work.values()) / 1e15
         lines.append(
             f"| {student} | {teacher} | {response:,} | {gpus} | {total:,.0f} | {trained:.1f} | {scored:.1f} | "
-            f"{decoding(ours, plan, gpus) / 60:.1f} |"
+            f"{decoding(student_shape, plan, gpus) / 60:.1f} |"
         )
     return "\n".join(lines)
 
 
 def decoding(shape: Shape, plan: Plan, gpus: int) -> float:
-    """Seconds: each token reads the weights once for its GPU's rows, and each row its own keys and values so far."""
+    """Returns seconds: for each token a GPU reads the weights once for all its rows, and each row's keys and values."""
     cached = 4 * shape.layers * shape.keys * plan.rows / gpus * (plan.prompt + plan.response / 2)
     return plan.response * (2 * shape.parameters + cached) / (BANDWIDTH * READS)
 

@@ -1,4 +1,4 @@
-"""The rows of a preflight for a person: a table on a terminal, plain lines elsewhere."""
+"""Prints the rows of a preflight: as a table on a terminal, as plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokenizers: that student and teacher mean the same by every id, and end a response alike."""
+"""Tokenizer checks: student and teacher must give each id the same meaning and end responses with the same token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tgpo.errors import RequestError, did_you_mean, first_line
 from tgpo.preflight.look import Inspection, Note, id_strings
 
 PROBE = "What is 2+3?"
-MOST_SHOWN = 4  # strings of a list
+MOST_SHOWN = 4  # tokens that a message lists
 
 
 def check_student_tokenizer(look: Inspection) -> str:
@@ -34,18 +34,18 @@ def check_student_tokenizer(look: Inspection) -> str:
             near = did_you_mean(token, tokenizer.all_special_tokens)
             raise RequestError(f"student.end_tokens: '{token}' is no token of {student.path}{near}")
     special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("eos", "pad", "bos")}
-    shown = ", ".join(f"{name} {index} {strings[index]!r}" for name, index in special.items() if index is not None)
-    return f"{len(tokenizer):,} tokens; {shown}"
+    listed = ", ".join(f"{name} {index} {strings[index]!r}" for name, index in special.items() if index is not None)
+    return f"{len(tokenizer):,} tokens; {listed}"
 
 
 def check_template(look: Inspection) -> str:
-    """It renders, and the problem is in what it renders."""
+    """Checks that the student's chat template renders, and that the rendered prompt contains the problem."""
     student, tokenizer = look.options.student, look.tokenizer
     named = "its own" if student.chat_template is None else student.chat_template
     turn = [{"role": "user", "content": PROBE}]
     try:
         prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
-    except Exception as error:  # jinja2's, or what the template itself raises
+    except Exception as error:  # jinja2's own errors, or any that the template raises
         raise RequestError(f"the student's chat template ({named}) does not render: {first_line(error)}") from error
     if PROBE not in prompt:
         raise RequestError(f"the student's chat template ({named}) leaves the problem out of the prompt")
@@ -53,62 +53,65 @@ def check_template(look: Inspection) -> str:
 
 
 def check_tokenizers(look: Inspection) -> str | None:
-    """Student and teacher read the same ids as the same strings."""
+    """Checks that student and teacher map each id to the same string."""
     teacher = look.options.teacher
     if teacher.local_path is None:
         return None
     try:
-        strings = id_strings(look.teacher_tokenizer)
+        teacher_strings = id_strings(look.teacher_tokenizer)
     except Exception as error:  # transformers and tokenizers raise many kinds
         raise RequestError(f"teacher.path={teacher.path}: its tokenizer does not load ({first_line(error)})") from error
-    ours, names = look.strings, (look.options.student.path, teacher.path)
-    extra = strings[len(ours) :]
-    for index, (mine, theirs) in enumerate(zip_longest(ours, strings[: len(ours)])):
-        if mine != theirs:
+    student_strings, names = look.strings, (look.options.student.path, teacher.path)
+    extra = teacher_strings[len(student_strings) :]
+    for index, (student_token, teacher_token) in enumerate(
+        zip_longest(student_strings, teacher_strings[: len(student_strings)])
+    ):
+        if student_token != teacher_token:
             raise RequestError(
-                f"student and teacher have different tokenizers: id {index} is {mine!r} for {names[0]} and "
-                f"{theirs!r} for {names[1]}; choose a teacher of the student's family"
+                f"student and teacher have different tokenizers: id {index} is {student_token!r} for {names[0]} and "
+                f"{teacher_token!r} for {names[1]}; choose a teacher of the student's family"
             )
     if not extra:
-        return f"the same {len(ours):,} tokens"
-    shown = ", ".join(repr(token) for token in extra[:MOST_SHOWN]) + (" ..." if len(extra) > MOST_SHOWN else "")
+        return f"the same {len(student_strings):,} tokens"
+    examples = ", ".join(repr(token) for token in extra[:MOST_SHOWN]) + (" ..." if len(extra) > MOST_SHOWN else "")
     if teacher.extra_tokens == "refuse":
         raise RequestError(
             f"student and teacher have different tokenizers: {names[1]} has {len(extra)} more than {names[0]}, from id "
-            f"{len(ours)} on ({shown}); leave them out of its softmax with teacher.extra_tokens=drop, or choose another"
+            f"{len(student_strings)} on ({examples}); leave them out of its softmax with teacher.extra_tokens=drop, or "
+            "choose another"
         )
     return Note(
-        f"the same {len(ours):,} tokens; the teacher's {len(extra)} others ({shown}) are dropped: the probability they "
-        "had is spread over the shared ones"
+        f"the same {len(student_strings):,} tokens; the teacher's {len(extra)} others ({examples}) are dropped: the "
+        "probability they had is spread over the shared ones"
     )
 
 
 def check_ends(look: Inspection) -> str | None:
-    """The token that the teacher ends with ends the student's response too."""
+    """Checks that the teacher's EOS token also ends the student's responses."""
     teacher = look.options.teacher
     ends, tokenizer = student_ends(look), look.tokenizer
-    shown = " or ".join(repr(tokenizer.convert_ids_to_tokens(index)) for index in ends)
+    end_tokens = " or ".join(repr(tokenizer.convert_ids_to_tokens(index)) for index in ends)
     if teacher.local_path is None:
-        return f"the student's responses end with {shown}"
-    theirs = look.teacher_tokenizer
-    if theirs.eos_token_id in ends:
-        return f"the student's responses end with {shown}; the teacher's with {theirs.eos_token!r}"
+        return f"the student's responses end with {end_tokens}"
+    teacher_tokenizer = look.teacher_tokenizer
+    if teacher_tokenizer.eos_token_id in ends:
+        return f"the student's responses end with {end_tokens}; the teacher's with {teacher_tokenizer.eos_token!r}"
     if teacher.other_eos == "ignore":
         return Note(
-            f"the student's responses end with {shown}, the teacher's with {theirs.eos_token!r}, which is a token like "
-            "any other here"
+            f"the student's responses end with {end_tokens}, the teacher's with {teacher_tokenizer.eos_token!r}, which "
+            "is a token like any other here"
         )
     raise RequestError(
-        f"student and teacher end a response differently: {shown} and {theirs.eos_token!r}; the teacher would push "
-        f"the student never to stop. Let it end too: student.end_tokens=['{theirs.eos_token}'], or "
-        "teacher.other_eos=ignore"
+        f"student and teacher end a response differently: {end_tokens} and {teacher_tokenizer.eos_token!r}; the "
+        "teacher would push the student never to stop. Let it end too: "
+        f"student.end_tokens=['{teacher_tokenizer.eos_token}'], or teacher.other_eos=ignore"
     )
 
 
 def student_ends(look: Inspection) -> list[int]:
-    """As `tgpo.models.eos_ids` will find them, without the model."""
+    """Returns the ids that end the student's responses, as `tgpo.models.loading.eos_ids` does, without the model."""
     path, tokenizer = look.folders["student"] / "generation_config.json", look.tokenizer
-    found = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None
-    configured = found if isinstance(found, list) else [found]
-    also = [tokenizer.get_vocab()[token] for token in look.options.student.end_tokens]
-    return sorted({tokenizer.eos_token_id, *also, *(index for index in configured if index is not None)})
+    eos_token_id = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None
+    configured = eos_token_id if isinstance(eos_token_id, list) else [eos_token_id]
+    extra = [tokenizer.get_vocab()[token] for token in look.options.student.end_tokens]
+    return sorted({tokenizer.eos_token_id, *extra, *(index for index in configured if index is not None)})

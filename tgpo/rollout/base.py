@@ -1,4 +1,4 @@
-"""What a rollout engine is: Problem -> Rollout."""
+"""The interface of a rollout engine: Problem -> Rollout."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tgpo.types.problem import Problem, Rollout
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample. `temperature` 0 is greedy; `seed` alone decides the draws.
+    """How to sample. `temperature` 0 is greedy; the random numbers depend on `seed` alone.
 
-    `out_of`: sample i of a problem has the draws it would have among this many; None for `samples_per_problem`.
-    `first_problem`: the problems given are those from here on out of `of_problems` (None: all there are), and have the
-    draws they would have among them.
+    `out_of`: sample i of a problem gets the random numbers that it would get among this many samples; None means
+    `samples_per_problem`. `first_problem`: the given problems are the part of `of_problems` problems (None: all are
+    given) that starts at this index, and get the random numbers that they would get among all of those.
     """
 
     samples_per_problem: int
@@ -29,10 +29,10 @@ class Sampling:
 
 
 class RolloutEngine(Protocol):
-    """Responses to problems from the policy's current weights.
+    """Generates responses to problems with the policy's current weights.
 
-    Rollouts come back problem by problem, `samples_per_problem` in a row, `group` being the problem's index. The
-    log-probabilities they carry are those of the model at temperature 1, whatever the sampling temperature.
+    Rollouts are returned problem by problem, `samples_per_problem` in a row; `group` is the problem's index. Their
+    log-probabilities are those of the model at temperature 1, whatever the sampling temperature.
     """
 
     def generate(self, problems: Sequence[Problem], sampling: Sampling) -> list[Rollout]: ...
@@ -43,7 +43,8 @@ class RolloutEngine(Protocol):
 
 
 def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
-    """Token ids of each problem as one user turn, after its system turn if any, ready for the model to answer."""
+    """Returns the token ids of each problem as one user turn, after its system turn if any, with the start of the
+    model's turn."""
     turns = [
         [
             *([] if problem.system is None else [{"role": "system", "content": problem.system}]),
@@ -60,8 +61,9 @@ def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[tuple[int, ..
 def in_parts(
     engine: RolloutEngine, problems: Sequence[Problem], sampling: Sampling, rows_at_once: int
 ) -> Iterator[list[Rollout]]:
-    """About `rows_at_once` responses, or one problem's, at a time; each part has draws of its own."""
+    """Yields the rollouts in parts of about `rows_at_once` responses, at least one problem's; each part has its own
+    seed."""
     at_once = max(1, rows_at_once // sampling.samples_per_problem)
     for first in range(0, len(problems), at_once):
-        drawn = replace(sampling, seed=derived_seed(sampling.seed, "rows", first))
-        yield engine.generate(problems[first : first + at_once], drawn)
+        part = replace(sampling, seed=derived_seed(sampling.seed, "rows", first))
+        yield engine.generate(problems[first : first + at_once], part)

@@ -1,8 +1,8 @@
-"""Rollouts with the Hugging Face model that is being trained, or, where that is sharded, with one kept like it.
+"""Rollouts with the Hugging Face model that is being trained, or, if that is sharded, with a synchronised copy.
 
-A group shares its prompt's prefill; finished responses leave the batch; keys and values go into room reserved up
-front. Each (response, position) has a random number of its own, so a response does not depend on which others
-are still running.
+A group shares its prompt's prefill; finished responses leave the batch; keys and values are written into memory that
+is reserved in advance. Each (response, position) has its own random number, so a response does not depend on which
+others are still running.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tgpo.rollout.base import Sampling, encode_prompts
 from tgpo.rollout.padding import left_pad
 from tgpo.types.problem import Problem, Rollout
 
-# all but cuDNN's, which plans anew for each length of the cache: 1.5 ms of host time a layer and token on an H200, and
-# the rest of a layer takes 0.9
+# All but cuDNN's kernel, which is planned again for each length of the cache: 1.5 ms of host time per layer and token
+# on an H200, where the rest of a layer takes 0.9 ms.
 DECODING_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-COMPACT_BELOW = 0.8  # drop finished rows when fewer than this fraction still run: a copy of the cache must pay
+COMPACT_BELOW = 0.8  # drop finished rows when fewer than this fraction still run, so that copying the cache pays off
 
 
 class RoomyLayer(DynamicLayer):
-    """A cache layer that grows into reserved room where `DynamicLayer` copies itself at every token."""
+    """A cache layer that grows within reserved memory; `DynamicLayer` copies itself at every token."""
 
     def __init__(self, room: int) -> None:
         super().__init__()
@@ -60,7 +60,8 @@ class HFRollout:
     """The `hf` rollout engine.
 
     Args:
-        model: the trainer's own, and `sync` has nothing to copy; or one like it, given the weights of `source`.
+        model: the trainer's own model, or, with `source`, a copy of it.
+        source: the trainer's model, whose weights `sync` copies into `model`; None where `model` is that model.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ def decode(
     vocabulary: int,
     pad_id: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Responses `[B,T]`, the model's log-probabilities of them (nats), and their lengths up to and including EOS."""
+    """Returns responses `[B,T]`, the model's log-probabilities of them (nats), and their lengths including EOS."""
     device, repeats, most = model.device, sampling.samples_per_problem, sampling.max_response_length
     prompt_BP, real_BP = (grid.to(device) for grid in left_pad(prompts, pad_id))
     batch, width = len(prompts) * repeats, prompt_BP.shape[1]
@@ -141,7 +142,7 @@ def decode(
     mask_BS = torch.cat([real_BP.repeat_interleave(repeats, 0), real_BP.new_ones(batch, most)], 1)
     prompt_length_B = real_BP.sum(1).repeat_interleave(repeats)
     alive_B = torch.arange(batch, device=device)  # the rows still in the batch
-    running_B = torch.ones(batch, dtype=torch.bool, device=device)  # of those, the ones not finished
+    running_B = torch.ones(batch, dtype=torch.bool, device=device)  # of those, the unfinished ones
 
     for t in range(most):
         token_B, logprob_B = sample(logits_BV[:, :vocabulary], uniform_BT[alive_B, t], sampling.temperature)
@@ -168,7 +169,7 @@ def decode(
 
 
 def sample(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """One token a row by inverting the cumulative distribution at `uniform_B`; greedy at temperature 0.
+    """Samples one token per row by inverting the cumulative distribution at `uniform_B`; greedy at temperature 0.
 
     Returns the tokens and their log-probabilities at temperature 1.
     """
@@ -191,7 +192,8 @@ def load(
     sharded: bool,
     replaced: Mapping[str, Any] | None = None,
 ) -> HFRollout:
-    """Called by the run for `rollout.backend=hf`. A sharded model cannot decode: there each process has a whole one."""
+    """Called by the run for `rollout.backend=hf`. A sharded model cannot decode, so each process then gets a complete
+    copy."""
     if not sharded:
         return HFRollout(model, tokenizer, eos_ids, dtype)
     copy = load_model(path, master(dtype), model.device, replaced=replaced)

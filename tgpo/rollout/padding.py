@@ -1,4 +1,4 @@
-"""Rollouts as the tensors of a batch: prompts padded on the left, responses on the right."""
+"""Converts rollouts to the tensors of a batch: prompts padded on the left, responses on the right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tgpo.types.problem import Rollout
 
 
 def left_pad(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Ids and mask `[B,P]`, padded on the left."""
+    """Returns ids and mask `[B,P]`, padded on the left."""
     width = max(map(len, prompts))
     ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
     real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
@@ -20,7 +20,7 @@ def left_pad(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Ten
 
 
 def pad(rollouts: Sequence[Rollout], pad_id: int) -> TokenBatch:
-    """The batch of these rollouts; its mask covers each response with its EOS."""
+    """Returns the batch of these rollouts; its mask covers each response including its EOS."""
     prompt_BP, prompt_mask_BP = left_pad([rollout.prompt_ids for rollout in rollouts], pad_id)
     width = max(len(rollout.response_ids) for rollout in rollouts)
     response_BT = torch.full((len(rollouts), width), pad_id)
@@ -33,7 +33,7 @@ def pad(rollouts: Sequence[Rollout], pad_id: int) -> TokenBatch:
 
 
 def pad_logprobs(rollouts: Sequence[Rollout], mask_BT: Tensor) -> Tensor:
-    """The sampler's log-probabilities on the grid of `mask_BT`; 0 at padding and for responses it did not sample."""
+    """Returns the sampler's log-probabilities on the grid of `mask_BT`; 0 at padding and for demonstrations."""
     logprobs_BT = torch.zeros(mask_BT.shape)
     for row, rollout in enumerate(rollouts):
         if rollout.logprobs is not None:

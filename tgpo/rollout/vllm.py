@@ -1,7 +1,7 @@
 """Rollouts with a vLLM engine in this process, which is given the trainer's weights after every update.
 
-The engine is told that the output head is not tied to the embeddings, whatever the model says, and is sent both: with
-a tied head vLLM's reload leaves the head as it was, silently.
+The engine's configuration says that the output head is not tied to the embeddings, even if it is, and `sync` sends
+both: with a tied head, vLLM's reload silently leaves the head as it was.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tgpo.options import VLLMOptions
 from tgpo.rollout.base import Sampling, encode_prompts
 from tgpo.types.problem import Problem, Rollout
 
-SEED_STRIDE = 1_000_003  # between problems: vLLM adds the sample's number to its problem's seed
-# the largest difference of a log-probability from the trainer's that is rounding, by type of the forward pass
+SEED_STRIDE = 1_000_003  # between the seeds of two problems: vLLM adds the sample's number to its problem's seed
+# the largest difference from the trainer's log-probability that is taken for rounding, by type of the forward pass
 ROUNDING = {"float32": 1e-3, "bfloat16": 0.5}
 
 
@@ -39,7 +39,7 @@ class VLLMRollout:
         self.sleep, self.policy_version = sleep, 0
 
     def generate(self, problems: Sequence[Problem], sampling: Sampling) -> list[Rollout]:
-        from vllm import SamplingParams  # pyright: ignore[reportAttributeAccessIssue]  not this file
+        from vllm import SamplingParams  # pyright: ignore[reportAttributeAccessIssue]  the package, not this file
 
         prompts = encode_prompts(self.tokenizer, problems)
         parameters = [
@@ -66,7 +66,7 @@ class VLLMRollout:
         ]
 
     def sync(self, policy_version: int) -> None:
-        """Copies the trainer's weights; what the prefix cache holds is the old policy's and is dropped."""
+        """Copies the trainer's weights, and clears the prefix cache, which was computed by the old policy."""
         self._wake()
         self.engine.collective_rpc("reload_weights", kwargs={"weights_iterator": plain_weights(self.model)})
         self.engine.reset_prefix_cache()
@@ -74,7 +74,10 @@ class VLLMRollout:
         self.policy_version = policy_version
 
     def largest_gap(self, problems: Sequence[Problem], tokens: int) -> float:
-        """The largest |log-probability - the trainer's| over a few sampled responses: right after a sync, rounding."""
+        """Returns the largest |log-probability - the trainer's| over a few sampled responses.
+
+        Right after a sync, it should be no more than rounding.
+        """
         gaps = []
         for rollout in self.generate(problems, Sampling(1, 1.0, tokens, seed=0)):
             ids = torch.tensor([rollout.prompt_ids + rollout.response_ids], device=self.model.device)
@@ -83,7 +86,7 @@ class VLLMRollout:
             expected = logits.float().log_softmax(-1).gather(-1, ids[0, len(rollout.prompt_ids) :, None])[:, 0]
             assert rollout.logprobs is not None
             gaps.append((expected - torch.tensor(rollout.logprobs, device=expected.device)).abs())
-        return torch.cat(gaps).max().item()  # not a number as soon as one is not
+        return torch.cat(gaps).max().item()  # NaN if any gap is NaN
 
     def _rollout(self, problem: Problem, group: int, prompt: tuple[int, ...], output: Any) -> Rollout:
         ids = tuple(output.token_ids)
@@ -103,7 +106,7 @@ class VLLMRollout:
             self.engine.wake_up()
 
     def _sleep(self) -> None:
-        """Level 1 keeps the weights in the machine's memory; the device's is the trainer's until the next call."""
+        """Frees the device's memory for the trainer until the next call; level 1 keeps the weights in host memory."""
         if self.sleep:
             self.engine.sleep(level=1)
 
@@ -119,10 +122,10 @@ def load(
     probe: Sequence[Problem],
     replaced: Mapping[str, Any] | None = None,
 ) -> VLLMRollout:
-    """Called by the run for `rollout.backend=vllm`; checks once that what it samples is the trainer's policy.
+    """Called by the run for `rollout.backend=vllm`; checks once that it samples from the trainer's policy.
 
     Args:
-        replaced: fields of the model's configuration, as the trainer's own were replaced.
+        replaced: fields of the model's configuration that are replaced, as in the trainer's model.
     """
     engine = make_engine(
         path,

@@ -1,4 +1,4 @@
-"""A checkpoint's `manifest.json`: each of its files with SHA-256 and size, written last. Reading it needs no torch."""
+"""A checkpoint's `manifest.json`: SHA-256 and size of each of its files, written last. Reading it needs no torch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 NAME = "manifest.json"
-MARK = "manifest"  # true in state.json where there has to be one: checkpoints were once written without
+MARK = "manifest"  # true in state.json if there must be a manifest: older versions wrote none
 ALWAYS = ("state.json", "optimizer.safetensors", "model/config.json")
 
 
 def write(folder: Path) -> None:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    with ThreadPoolExecutor() as pool:  # hashing leaves Python's lock to others
+    with ThreadPoolExecutor() as pool:  # hashing releases Python's global interpreter lock
         sums = list(pool.map(sha256, paths))
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
@@ -26,16 +26,16 @@ def write(folder: Path) -> None:
 
 
 def rendered(files: dict[str, Any]) -> bytes:
-    """With a sum of its own, so that a manifest is either these bytes or damaged."""
+    """Returns the manifest's bytes, with a checksum of their own, so that damage to the manifest is detected."""
     own = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     return (json.dumps({"files": files, "sha256": own}, indent=1) + "\n").encode()
 
 
 def damage(checkpoint: Path, within: str = "") -> str | None:
-    """The first file that is not as it was written, and what befell it; None where all are.
+    """Returns the first file that differs from what was written, and how; None if all are intact.
 
     Args:
-        within: looks at the files below that folder alone.
+        within: checks only the files below that folder.
     """
     return next(damages(checkpoint, within), None)
 
@@ -49,10 +49,10 @@ def damages(checkpoint: Path, within: str) -> Iterator[str]:
         return
     files = listed(checkpoint)
     if files is None:
-        yield f"{NAME}: damaged (its own sum is another)"
+        yield f"{NAME}: damaged (its own checksum differs)"
         return
     wanted = {name: file for name, file in files.items() if name.startswith(within)}
-    for name, file in wanted.items():  # what costs nothing to see comes first
+    for name, file in wanted.items():  # cheap checks first
         path = checkpoint / name
         if not path.is_file():
             yield f"{name}: missing"
@@ -67,15 +67,15 @@ def damages(checkpoint: Path, within: str) -> Iterator[str]:
 
 
 def is_listed(checkpoint: Path) -> bool:
-    """False of a checkpoint that an older version wrote: what is in it cannot be verified."""
+    """Returns whether there is a manifest; an older version wrote none, and then the files cannot be verified."""
     return (checkpoint / NAME).is_file()
 
 
 def listed(checkpoint: Path) -> dict[str, Any] | None:
     try:
-        found = (checkpoint / NAME).read_bytes()
-        files = json.loads(found)["files"]
-        return files if rendered(files) == found else None
+        content = (checkpoint / NAME).read_bytes()
+        files = json.loads(content)["files"]
+        return files if rendered(files) == content else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -15,13 +15,13 @@ from tgpo.runs.files import claim, read_json, read_yaml, write_whole
 from tgpo.runs.jsonl import drop_after, read_records
 from tgpo.runs.keys import current_config
 
-SWEEP_PLAN = "sweep.json"  # in a sweep's folder: its runs, also those that never began
+SWEEP_PLAN = "sweep.json"  # in a sweep's folder: lists its runs, also those that never began
 
 State = Literal["running", "done", "failed", "interrupted"]
 
 
 class RunDirectory:
-    """`config.yaml`, `provenance.json`, `status.json`; each is whole or absent at any moment."""
+    """`config.yaml`, `provenance.json`, `status.json`; each is complete or absent at any moment."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -29,7 +29,10 @@ class RunDirectory:
         self.started, self._began = time.time(), time.monotonic()
 
     def create(self, resolved: dict[str, Any], provenance: dict[str, Any]) -> None:
-        """The configuration takes the folder: what is killed after it can be resumed, and nobody else has it."""
+        """Writes the configuration, which claims the folder for this run, and the provenance.
+
+        Raises RequestError if the folder holds a run. A run that is killed afterwards can be resumed.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         if (self.path / "status.json").exists() or not claim(self.path / "config.yaml", rendered(resolved)):
             raise RequestError(f"{self.path} already holds a run; go on with it (resume={self.path}) or move it away")
@@ -39,9 +42,9 @@ class RunDirectory:
         write_whole(self.path / "config.yaml", rendered(resolved))
 
     def note_resume(self, provenance: dict[str, Any]) -> None:
-        """Adds what resumes the run to what began it: versions, hardware or revision may have changed."""
+        """Appends the provenance of a resumption: versions, hardware or revision may have changed since the start."""
         path = self.path / "provenance.json"
-        record = read_json(path)  # empty where the run was killed before it wrote one
+        record = read_json(path)  # empty if the run was killed before it wrote one
         record.setdefault("resumed", []).append(provenance)
         write_whole(path, json.dumps(record, indent=1) + "\n")
 
@@ -57,19 +60,19 @@ class RunDirectory:
             drop_after(self.path / name, step)
 
     def evaluated(self, step: int) -> bool:
-        """Whether the evaluation of that step is on record; one that had to stop, or was not due then, is not."""
-        found = read_records(self.path / "metrics.jsonl")
-        return any(record["step"] == step and record["kind"] == "eval" for record in found)
+        """Returns whether the evaluation of that step is recorded; it is not if it was stopped, or was not due then."""
+        records = read_records(self.path / "metrics.jsonl")
+        return any(record["step"] == step and record["kind"] == "eval" for record in records)
 
     def status(self, state: State, step: int, reason: str | None = None) -> None:
-        # a duration is not a difference of two times of day: the clock may be set in between
+        # the duration is not a difference of wall-clock times: the clock may be set in between
         timings = {"started": self.started, "updated": time.time(), "seconds": time.monotonic() - self._began}
         record = {"status": state, "step": step, "reason": reason, "timings": timings}
         write_whole(self.path / "status.json", json.dumps(record, indent=1) + "\n")
 
 
 class ReadOnly(RunDirectory):
-    """The same for the processes beside the one that writes."""
+    """The same without writing, for the other processes of a run."""
 
     def create(self, resolved: dict[str, Any], provenance: dict[str, Any]) -> None:
         pass
@@ -88,9 +91,9 @@ class ReadOnly(RunDirectory):
 
 
 def complete(folder: Path) -> list[Path]:
-    """Checkpoints that were renamed into place, oldest first; whether they still are what was written is not looked at.
+    """Returns the checkpoints that were renamed into place, oldest first, without checking that they are intact.
 
-    Whatever else is in the folder is passed over: what kills left half-written, and what others put there.
+    Everything else in the folder is ignored: checkpoints that a kill left incomplete, and files of others.
     """
     named = (path for path in folder.glob("step-*") if re.fullmatch(r"step-(0|[1-9][0-9]*)", path.name))
     return sorted((path for path in named if path.is_dir()), key=step_of)
@@ -101,7 +104,7 @@ def step_of(path: Path) -> int:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A run's `config.yaml`, with today's names where an older version wrote it."""
+    """Returns a run's `config.yaml`; the names of an older version are replaced by the current ones."""
     return current_config(read_yaml(path))
 
 

@@ -1,4 +1,4 @@
-"""Small files that are whole or absent at any moment, and folders that can be made."""
+"""Writes small files that are complete or absent at any moment, reads them, and creates folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import yaml
 
-try:  # libyaml's reads a configuration ten times as fast, which counts over hundreds of runs
+try:  # libyaml's loader is ten times as fast, which matters for hundreds of runs
     from yaml import CSafeLoader as SafeLoader
 except ImportError:
     from yaml import SafeLoader
@@ -20,31 +20,31 @@ from tgpo.errors import RequestError, writing
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; empty where there is no such file."""
+    """Returns the object in a JSON file; an empty one if there is no such file."""
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        content = None
+    if not isinstance(content, dict):
         raise RequestError(f"{path}: not a JSON object")
-    return found
+    return content
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a file."""
+    """Returns the mapping in a YAML file."""
     try:
-        found = yaml.load(path.read_bytes(), SafeLoader)
+        content = yaml.load(path.read_bytes(), SafeLoader)
     except yaml.YAMLError:
-        found = None
-    if not isinstance(found, dict):
+        content = None
+    if not isinstance(content, dict):
         raise RequestError(f"{path}: not a configuration")
-    return found
+    return content
 
 
 def make_folder(path: Path, option: str) -> Path:
-    """Made before the work that it is for; `option` is what named it."""
+    """Creates an output folder, before the work starts; `option` is the option that names it, for the error."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -53,7 +53,7 @@ def make_folder(path: Path, option: str) -> Path:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Written aside, synced, renamed: a reader sees the old file or the new one."""
+    """Writes a temporary file, syncs it and renames it: a reader sees either the old file or the new one."""
     aside = path.with_name(f".{path.name}.partial")
     with writing(path):
         write_synced(aside, text)
@@ -68,11 +68,11 @@ def write_synced(path: Path, text: str) -> None:
 
 
 def claim(path: Path, text: str) -> bool:
-    """Writes a file that is not there yet, whole at once; False where another did, be it in the same moment.
+    """Creates a file atomically; returns False if it exists, even if another process creates it at the same moment.
 
-    Two runs that begin in one second have folders of one name, and one of them alone may have it.
+    Two runs that begin in the same second have the same folder name, and only one may use the folder.
     """
-    aside = path.with_name(f".{path.name}.{uuid4().hex}")  # no temporary file of Python's, which others may not read
+    aside = path.with_name(f".{path.name}.{uuid4().hex}")  # not a `tempfile`, which other users cannot read
     with writing(path):
         try:
             write_synced(aside, text)
@@ -84,7 +84,7 @@ def claim(path: Path, text: str) -> bool:
                 raise
             if path.exists():
                 return False
-            path.write_text(text, encoding="utf-8")  # a file system without links
+            path.write_text(text, encoding="utf-8")  # a file system without hard links
         finally:
             aside.unlink(missing_ok=True)
     return True

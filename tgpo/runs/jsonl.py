@@ -1,4 +1,4 @@
-"""Files of JSON lines: a record is appended whole and synced, and a last line that a kill cut short is left out."""
+"""Files of JSON lines: each record is appended and synced; a last line that a kill truncated is ignored."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ Record = dict[str, Any]
 
 
 class JsonLines:
-    """A `tgpo.metrics.writer.Sink`: one JSON object a record, on disk before `write` returns. NaN becomes null.
+    """A `tgpo.metrics.writer.Sink`: one JSON object per record, on disk before `write` returns.
 
-    It keeps no buffer: what a full disk did not take would otherwise be written once more when the file is closed.
+    NaN and infinity become null. The file is unbuffered: otherwise, what a full disk did not accept would be written
+    again when the file is closed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,12 +37,12 @@ class JsonLines:
                     left = left[self._file.write(left) :]
                 os.fsync(handle)
             except OSError:
-                with suppress(OSError):  # half a record is taken away; where it has to stay, readers leave it out
+                with suppress(OSError):  # remove a partial record; if that fails, readers ignore it
                     os.ftruncate(handle, end)
                 raise
 
     def attach(self, report: Path) -> None:
-        """The report lies in the same folder."""
+        """Does nothing: the report is in the same folder."""
 
     def close(self, summary: Mapping[str, Any], failed: bool) -> None:
         self._file.close()
@@ -52,7 +53,7 @@ def finite(value: Any) -> Any:
 
 
 class Lines(NamedTuple):
-    """`records` of a file and the `texts` they were read from; `cut` is 1 where a kill cut the last line short."""
+    """The `records` of a file and the lines (`texts`) they were read from; `cut` is 1 if the last line is truncated."""
 
     records: list[Record]
     texts: list[bytes]
@@ -60,14 +61,14 @@ class Lines(NamedTuple):
 
 
 def read_lines(path: Path) -> Lines:
-    """Every record of a file, none where there is no file. Raises RequestError for a bad line that is not the last.
+    """Returns every record of a file, none if there is no file. Raises RequestError for a bad line before the last.
 
-    The file is split at line feeds alone: a response may hold other characters that Python takes for line ends.
+    The file is split at line feeds only: a response may hold other characters that Python takes for line ends.
     """
     if path.is_dir():
         raise RequestError(f"{path}: a folder, where a file of records is expected")
-    found = path.read_bytes().removesuffix(b"\n") if path.is_file() else b""
-    texts = found.split(b"\n") if found else []
+    content = path.read_bytes().removesuffix(b"\n") if path.is_file() else b""
+    texts = content.split(b"\n") if content else []
     records: list[Record] = []
     for number, text in enumerate(texts, start=1):
         try:
@@ -87,8 +88,8 @@ def read_records(path: Path) -> list[Record]:
 
 
 def drop_after(path: Path, step: int) -> None:
-    """Keeps the records up to `step`; those after it go, and so does a last line that was cut short."""
+    """Removes the records after `step`, and a truncated last line."""
     if path.exists():
-        found = read_lines(path)
-        kept = [text for text, record in zip(found.texts, found.records, strict=True) if record["step"] <= step]
+        lines = read_lines(path)
+        kept = [text for text, record in zip(lines.texts, lines.records, strict=True) if record["step"] <= step]
         write_whole(path, "".join(text.decode() + "\n" for text in kept))

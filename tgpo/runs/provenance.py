@@ -1,4 +1,4 @@
-"""What ran: enough to tell two runs apart and to run one again."""
+"""Records what ran: enough to distinguish two runs and to repeat one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PACKAGES = (
 
 
 def provenance(resolved: dict[str, Any]) -> dict[str, Any]:
-    """Versions, hardware, git revision, command line, configuration hash, seed."""
+    """Returns versions, hardware, git revision, command line, configuration hash, seed."""
     import torch
 
     return {
@@ -52,7 +52,7 @@ def provenance(resolved: dict[str, Any]) -> dict[str, Any]:
 
 
 def config_hash(resolved: dict[str, Any]) -> str:
-    """Of everything that decides the numbers: where files go, who watches and what choices were called are left out."""
+    """Returns a hash of all that affects the numbers: without output folders, the logger, and the names of choices."""
     kept = {key: value for key, value in resolved.items() if key not in NOT_PART_OF_THE_EXPERIMENT}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -65,7 +65,7 @@ def version(package: str) -> str | None:
 
 
 def git_revision() -> dict[str, Any] | None:
-    """Of the checkout this package is installed from; None outside one."""
+    """Returns the git revision of the checkout that this package is installed from; None outside one."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]

@@ -1,4 +1,4 @@
-"""Where a resumed run goes on, and what its request may change. Light: known before anything heavy is imported."""
+"""Determines where a resumed run continues, and which options may change. Imports nothing heavy, to fail early."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Key = tuple[str, ...]
 Changes = dict[str, tuple[Any, Any]]  # the old value and the new one of each (dotted) key
 
 ABSENT = "absent"
-MOST_SHOWN = 8  # changes on a line
-# about the command rather than the run; what the logger is, though it decides no number, does change the run's files
+MOST_SHOWN = 8  # changes that a message lists
+# about the command, not the run. The logger affects no number, but it does change the run's files: not one of these.
 OF_THE_COMMAND = NOT_PART_OF_THE_EXPERIMENT - {*OF_THE_LOGGER}
 FIXED = {
     "seed": "all that was drawn so far was drawn from the old one",
@@ -33,10 +33,10 @@ FIXED = {
 
 @dataclass(frozen=True)
 class Start:
-    """`checkpoint` is None where the run was killed before its first: it begins again, in the same folder."""
+    """Where a run resumes. `checkpoint` is None if it was killed before the first: it starts again in its folder."""
 
     checkpoint: Path | None = None
-    skipped: tuple[str, ...] = ()  # newer checkpoints that are not intact: which file, and what befell it
+    skipped: tuple[str, ...] = ()  # newer checkpoints that are damaged: which file, and how
     verified: bool = True
     changes: Changes = field(default_factory=dict)
 
@@ -45,7 +45,7 @@ class Start:
         return step_of(self.checkpoint) if self.checkpoint else 0
 
     def lines(self) -> Iterator[str]:
-        """What the person who resumes has to know."""
+        """Yields what the user who resumes the run needs to know."""
         for problem in self.skipped:
             yield f"{problem}; going on from step-{self.step}"
         if not self.verified:
@@ -54,14 +54,14 @@ class Start:
             yield f"changed from step {self.step + 1} on: {describe_changes(self.changes)}"
 
     def record(self) -> dict[str, Any]:
-        """What provenance.json keeps of it."""
+        """Returns what provenance.json records of it."""
         changes = {key: list(pair) for key, pair in self.changes.items()}
         return {"from_step": self.step, "skipped": list(self.skipped), "verified": self.verified, "changes": changes}
 
 
 def newest_intact(run: Path, within: str = "") -> tuple[Path | None, list[str]]:
-    """The newest checkpoint whose files (those below the folder `within`) are as they were written, and what is wrong
-    with those after it."""
+    """Returns the newest checkpoint whose files (those below the folder `within`) are intact, and what is wrong with
+    newer ones."""
     skipped: list[str] = []
     for path in reversed(complete(run / "checkpoints")):
         problem = checksums.damage(path, within)
@@ -72,26 +72,29 @@ def newest_intact(run: Path, within: str = "") -> tuple[Path | None, list[str]]:
 
 
 def pick(run: Path, changes: Changes, steps: int) -> Start:
-    """Raises RequestError where there is nothing to go on from, and nothing to begin again without losing steps.
+    """Returns where the run resumes.
+
+    Raises RequestError if no checkpoint is intact, unless the run had not reached its first, or if the run is already
+    past `steps`.
 
     Args:
-        steps: what `train.steps` is from now on.
+        steps: the value of `train.steps` for the resumed run.
     """
-    found, skipped = newest_intact(run)
-    if found is None and skipped:
+    checkpoint, skipped = newest_intact(run)
+    if checkpoint is None and skipped:
         raise RequestError(
             f"resume={run}: {'; '.join(skipped)}; no checkpoint before it is intact, start a new run without resume"
         )
-    if found is None:
+    if checkpoint is None:
         check_nothing_is_lost(run)
         return Start(changes=changes)
-    if steps < step_of(found):
-        raise RequestError(f"resume={run}: train.steps={steps} and it stands at step {step_of(found)}; give more")
-    return Start(found, tuple(skipped), checksums.is_listed(found), changes)
+    if steps < step_of(checkpoint):
+        raise RequestError(f"resume={run}: train.steps={steps} and it stands at step {step_of(checkpoint)}; give more")
+    return Start(checkpoint, tuple(skipped), checksums.is_listed(checkpoint), changes)
 
 
 def check_nothing_is_lost(run: Path) -> None:
-    """A run that was killed before its first checkpoint has no steps beyond it: where there are, somebody took it."""
+    """Raises RequestError if a run without checkpoints got past the step of its first: then they were removed."""
     reached = max((record["step"] for record in read_records(run / "metrics.jsonl")), default=0)
     train = RunDirectory(run).config()["train"]
     first = min(train["checkpoint_every"], train["steps"])
@@ -103,16 +106,18 @@ def check_nothing_is_lost(run: Path) -> None:
 
 
 def changed(own: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict, Changes]:
-    """A run's configuration with what was asked for, and the keys in which that differs from what it was.
+    """Returns a run's configuration with the requested changes, and the keys whose values differ from its own.
 
-    `before` and `after` are composed today, without and with the new options: a default that has changed since the
-    run began is no change of its own, and what follows from an option by interpolation is.
+    `before` and `after` are composed from today's `conf/`, without and with the new options. So a default that has
+    changed since the run began does not count as a change, and a value interpolated from a new option does.
     """
-    old, plain, asked = (dict(leaves(config)) for config in (own, before, after))
-    wanted = {
-        key: asked.get(key, ABSENT) for key in {**plain, **asked} if plain.get(key, ABSENT) != asked.get(key, ABSENT)
+    old, default, requested = (dict(leaves(config)) for config in (own, before, after))
+    differing = {
+        key: requested.get(key, ABSENT)
+        for key in {**default, **requested}
+        if default.get(key, ABSENT) != requested.get(key, ABSENT)
     }
-    pairs = {key: (old.get(key, ABSENT), value) for key, value in wanted.items() if old.get(key, ABSENT) != value}
+    pairs = {key: (old.get(key, ABSENT), value) for key, value in differing.items() if old.get(key, ABSENT) != value}
     config = copy.deepcopy(dict(own))
     for key, (_, value) in sorted(pairs.items(), key=lambda pair: pair[1][1] != ABSENT):  # removals first
         put(config, key, value)
@@ -133,13 +138,13 @@ def check_changes(run: Path, changes: Changes, allowed: bool) -> None:
 
 
 def describe_changes(changes: Changes) -> str:
-    shown = [f"{key}: {old} -> {new}" for key, (old, new) in changes.items()]
-    more = [f"and {len(shown) - MOST_SHOWN} more"] if len(shown) > MOST_SHOWN else []
-    return ", ".join(shown[:MOST_SHOWN] + more)
+    lines = [f"{key}: {old} -> {new}" for key, (old, new) in changes.items()]
+    more = [f"and {len(lines) - MOST_SHOWN} more"] if len(lines) > MOST_SHOWN else []
+    return ", ".join(lines[:MOST_SHOWN] + more)
 
 
 def leaves(config: Mapping[str, Any], prefix: Key = ()) -> Iterator[tuple[Key, Any]]:
-    """Every value by its key; a section without any has none."""
+    """Yields every value with its key, as a tuple; an empty section yields none."""
     for name, value in config.items():
         if not prefix and name in OF_THE_COMMAND:
             continue

@@ -1,7 +1,7 @@
-"""A sweep on disk: its cells, what became of each, and what is left to run. Knows nothing of launchers.
+"""A sweep on disk: its cells, the state of each, and which are left to run. Does not depend on the launcher.
 
-`sweep.json` in the sweep's folder is written before the first run begins. All else is read from the runs' own
-`status.json`, so that it is true after any kind of end.
+`sweep.json` in the sweep's folder is written before the first run begins. Everything else is read from the
+runs' own `status.json`, so that it is correct however the sweep ended.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tgpo.runs.directory import complete
 from tgpo.runs.files import make_folder, read_json, write_whole
 from tgpo.runs.keys import OF_THE_SWEEP, current_override, option_of
 
-LONGEST_NAME = 160  # bytes of a folder's name that is made of overrides; file systems take 255
+LONGEST_NAME = 160  # bytes of a folder's name that is made of overrides; file systems allow 255
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of a sweep hands back in place of an exit code; `reason` is its one line where it is not done."""
+    """What a run of a sweep returns in place of an exit code; `reason` is one line that says why it is not done."""
 
     code: int = 0
     reason: str | None = None
@@ -34,7 +34,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a sweep: the folder within the sweep's, and the options that make it."""
+    """One run of a sweep: its folder within the sweep's, and the options that define it."""
 
     folder: str
     overrides: tuple[str, ...]
@@ -46,7 +46,7 @@ class Cell:
         return self.status(sweep).get("status", "not started")
 
     def began(self, sweep: Path) -> float:
-        """When its last attempt did, as a time of day."""
+        """Returns the time at which its last attempt began, in seconds since the epoch; 0 if there was none."""
         return self.status(sweep).get("timings", {}).get("started", 0.0)
 
     def is_done(self, sweep: Path) -> bool:
@@ -54,16 +54,16 @@ class Cell:
 
 
 def name_cells(expanded: Sequence[Sequence[str]]) -> list[Cell]:
-    """`<n>_<overrides>`, of the overrides that not all runs have (all of them where none differs)."""
+    """Returns the cells, named `<n>_<overrides>` by the overrides that not all runs have (by all if none differs)."""
     expanded = [[o for o in overrides if option_of(o) not in OF_THE_SWEEP] for overrides in expanded]
     if not expanded:
         return []
     common = set.intersection(*map(set, expanded))
     varied = {option_of(o) for overrides in expanded for o in overrides if o not in common}
-    shown = (varied or {option_of(o) for o in expanded[0]}) - {"experiment"}
+    named = (varied or {option_of(o) for o in expanded[0]}) - {"experiment"}
     cells = []
     for number, overrides in enumerate(expanded):
-        name = re.sub(r"[^\w=,.:+@\[\]-]", "_", ",".join(o for o in overrides if option_of(o) in shown))
+        name = re.sub(r"[^\w=,.:+@\[\]-]", "_", ",".join(o for o in overrides if option_of(o) in named))
         cells.append(Cell(folder_name(f"{number}_{name}" if name else str(number)), tuple(overrides)))
     return cells
 
@@ -80,7 +80,7 @@ def write_plan(sweep: Path, cells: Sequence[Cell], arguments: Sequence[str]) -> 
 
 
 def read_plan(sweep: Path, arguments: Sequence[str]) -> list[Cell]:
-    """The cells of a sweep that ended early. Options beside the sweep's own would be of another sweep: refused."""
+    """Returns the cells of a sweep that ended early. Raises RequestError for options that the sweep did not have."""
     if not (sweep / PLAN).is_file():
         raise RequestError(f"rerun=failed: no sweep in {sweep} (no {PLAN})")
     plan = read_json(sweep / PLAN)
@@ -99,19 +99,19 @@ def read_plan(sweep: Path, arguments: Sequence[str]) -> list[Cell]:
 
 
 def sweeps_below(parent: Path) -> list[Path]:
-    """The folders of sweeps, in the order in which they began: their names are dates."""
+    """Returns the folders of sweeps, in the order in which they began: their names are dates."""
     return sorted(path.parent for path in parent.glob(f"*/{PLAN}"))
 
 
 def newest_sweep(parent: Path) -> Path:
-    found = sweeps_below(parent)
-    if not found:
+    sweeps = sweeps_below(parent)
+    if not sweeps:
         raise RequestError(f"rerun=failed: no sweep below {parent}; name its folder with sweep_dir=...")
-    return found[-1]
+    return sweeps[-1]
 
 
 class Lock:
-    """Held for as long as the sweep's process lives: a second one beside it would write into the same folders."""
+    """A lock for as long as the sweep's process lives: a second process would write into the same folders."""
 
     def __init__(self, sweep: Path) -> None:
         import fcntl
@@ -128,7 +128,8 @@ class Lock:
 
 
 def begin_again(directory: Path) -> bool:
-    """Makes way for another attempt at a run; whether it can go on from a checkpoint. Else its folder is emptied."""
+    """Prepares another attempt at a run: returns whether it can continue from a checkpoint, and if not empties its
+    folder."""
     if not any((directory / name).exists() for name in ("config.yaml", "status.json")):
         return False
     if (directory / "config.yaml").is_file() and complete(directory / "checkpoints"):
@@ -139,7 +140,7 @@ def begin_again(directory: Path) -> bool:
 
 
 def folder_name(text: str) -> str:
-    """The name of one folder, whatever the text contains, and not too long for a file system."""
+    """Returns the text as the name of one folder: no path separators, and not too long for a file system."""
     name = re.sub(r"[/\\\x00-\x1f]", "_", str(text)).replace("..", "_")
     if len(name.encode()) <= LONGEST_NAME:
         return name

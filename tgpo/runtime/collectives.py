@@ -1,6 +1,6 @@
-"""How several processes under `torchrun` do something together. With one process nothing here does anything.
+"""Collective operations of the processes under `torchrun`. With a single process nothing is communicated.
 
-Whoever stops one process with a `RequestError` or a `StoppedError` stops all of them: none is left waiting for another.
+A `RequestError` or `StoppedError` in one process is raised in all processes, so that none waits for another forever.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 from tgpo.errors import RequestError, StoppedError
 from tgpo.runtime.torchrun import is_main
 
-PATIENCE = timedelta(hours=2)  # processes wait for one another while the slowest share of a batch is rolled out
+PATIENCE = timedelta(hours=2)  # processes wait until the slowest share of a batch is rolled out
 
 T = TypeVar("T")
 
 
 def join_process_group() -> None:
-    """Joins the processes that `torchrun` began; on CUDA each sees one device, its own."""
+    """Joins the process group of the processes that `torchrun` started; on CUDA each sees only its own device."""
     if torch.cuda.is_available():
         torch.cuda.set_device(0)
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
@@ -42,7 +42,7 @@ def rank() -> int:
 
 
 def gather(value: T) -> list[T]:
-    """Every process's value, in the order of their ranks, on every process."""
+    """Returns the values of all processes, in the order of their ranks, on every process."""
     if size() == 1:
         return [value]
     values: list[Any] = [None] * size()
@@ -51,7 +51,7 @@ def gather(value: T) -> list[T]:
 
 
 def run_on_all_ranks(work: Callable[[], T]) -> list[T]:
-    """What `work` returns on every process, in the order of their ranks, on every process."""
+    """Runs `work` on every process and returns all results, in the order of the ranks, on every process."""
     result, error = attempt(work)
     answers = gather((result, error))
     raise_on_all_ranks([raised for _, raised in answers])
@@ -59,19 +59,20 @@ def run_on_all_ranks(work: Callable[[], T]) -> list[T]:
 
 
 def run_beside_others(work: Callable[[], T]) -> T:
-    """What `work` returns on this process, where all do it and the results are not handed round."""
+    """Runs `work` on every process and returns its result on this process; only errors are communicated."""
     result, error = attempt(work)
     raise_on_all_ranks(gather(error))
     return result  # pyright: ignore[reportReturnType]
 
 
 def run_on_main(work: Callable[[], T]) -> T:
-    """What `work` returns on the main process, which alone does it; on every process."""
+    """Runs `work` on the main process alone and returns its result on every process."""
     answers: list[Any] = run_on_all_ranks(lambda: work() if is_main() else None)
     return answers[0]
 
 
 def attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """Runs `work` and returns its result, or the RequestError or StoppedError that it raised."""
     try:
         return work(), None
     except (RequestError, StoppedError) as error:
@@ -79,6 +80,7 @@ def attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
 
 
 def raise_on_all_ranks(errors: list[Exception | None]) -> None:
+    """Raises the first error; if it is not that of process 0, its message names the process."""
     for number, raised in enumerate(errors):
         if raised is not None:
             kind = StoppedError if isinstance(raised, StoppedError) else RequestError
@@ -86,12 +88,12 @@ def raise_on_all_ranks(errors: list[Exception | None]) -> None:
 
 
 def slices_per_rank(count: int) -> list[slice]:
-    """Each process's part of `count` things, in order."""
+    """Returns each process's slice of `count` items, in the order of the ranks."""
     return [slice(r * count // size(), (r + 1) * count // size()) for r in range(size())]
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """The sum of every process's `value`, in place."""
+    """Sums `value` over all processes, in place, and returns it."""
     if size() > 1:
         dist.all_reduce(value)
     return value

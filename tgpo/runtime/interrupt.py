@@ -1,6 +1,6 @@
-"""SIGINT and SIGTERM: the first asks the run to stop after this step, a second SIGINT stops it at once.
+"""Handles SIGINT and SIGTERM: the first signal stops the run after the current step, a second SIGINT at once.
 
-A second SIGTERM says what the first did: schedulers and torchrun both send it to the processes of a job.
+Further SIGTERMs have no effect, because a scheduler and torchrun may both send one to each process of a job.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import time
 from types import FrameType
 from typing import Self
 
-ECHO_SECONDS = 1.0  # of several processes, a SIGINT so soon after the first is torchrun's, passing on the terminal's
+ECHO_SECONDS = 1.0  # with several processes, a SIGINT this soon after the first is the same one, forwarded by torchrun
 
 
 def take_sigterm() -> None:
-    """Outside of `Interrupt` SIGTERM ends the process as Ctrl-C does: by an exception, so that the run can say so."""
+    """Makes SIGTERM outside of `Interrupt` raise KeyboardInterrupt, as Ctrl-C does, so that the run can report it."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 

@@ -1,4 +1,4 @@
-"""Nothing of one run reaches the next in the same process."""
+"""Isolates runs in the same process from each other."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import torch
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Puts back, however the run ends, what runs change in a process: random states, torch's settings, the environment.
+    """Restores what runs change in a process, however the run ends: random states, torch's settings, the environment.
 
-    Peak memory is counted anew from here on, and what the run held is freed behind it.
+    Peak memory is reset at the beginning, and the memory that the run held is freed at the end.
     """
     forget_peak_memory()
     environment = dict(os.environ)
@@ -45,7 +45,10 @@ def isolated() -> Iterator[None]:
 
 
 def forget_peak_memory() -> None:
-    """`memory/peak_bytes` is of this run. Linux resets a process's own mark when 5 is written there (proc(5))."""
+    """Resets the peak of memory, so that `memory/peak_bytes` is that of this run.
+
+    Linux resets the peak of a process when 5 is written to its `clear_refs` (proc(5)).
+    """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):

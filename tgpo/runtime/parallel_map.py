@@ -1,4 +1,4 @@
-"""Several micro-batches at a time, a CPU core each: small matrices leave most of a core idle when they share it."""
+"""Processes several micro-batches in parallel, one CPU core each: one pass over small matrices cannot use all cores."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Answer = TypeVar("Answer")
 
 
 class ParallelMap:
-    """Calls a function on each item, `at_once` of them at a time; with 1, as a plain loop would.
+    """Calls a function on up to `at_once` items at a time; with 1, in a plain loop without threads.
 
-    Answers come in the items' order whoever ends first, so that sums over them do not depend on the machine's mood. No
-    more than `at_once + 1` answers exist at a time. Torch works without Python's lock, and each thread with one core.
+    Results come in input order, so that floating-point sums over them are reproducible. At most `at_once + 1` results
+    exist at a time. Threads suffice because torch releases Python's lock; each thread uses one core.
     """
 
     def __init__(self, at_once: int = 1) -> None:
@@ -28,16 +28,16 @@ class ParallelMap:
         if self._pool is None:
             yield from map(function, items)
             return
-        begun: deque[Future[Answer]] = deque()
+        pending: deque[Future[Answer]] = deque()
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # what the caller does with an answer would spin on the cores that the passes have
+        torch.set_num_threads(1)  # the caller's own work on a result must not take the cores that the passes use
         try:
             for item in items:
-                begun.append(self._pool.submit(function, item))
-                if len(begun) > self.at_once:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
+                pending.append(self._pool.submit(function, item))
+                if len(pending) > self.at_once:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
             torch.set_num_threads(threads)
 

@@ -1,4 +1,4 @@
-"""Where a run's time goes: spans with names, in a step's record, in a table over the run, and in torch's trace."""
+"""Measures where a run's time goes: named spans, reported per step, in a table over the run, and in torch's trace."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch.profiler import profile, record_function, schedule
 
 from tgpo.runs.files import write_whole
 
-FIRST_TRACED, TRACED = 4, 3  # of the steps this process takes; the profiler warms up in the one before
+FIRST_TRACED, TRACED = 4, 3  # counted in steps of this process; the profiler warms up in the step before
 Seconds = dict[str, float]
 
 
 @contextmanager
 def timed(seconds: Seconds, name: str) -> Iterator[None]:
-    """Adds what the block took to `seconds[name]`; in a trace it is the range `tgpo.NAME`."""
+    """Adds the duration of the block to `seconds[name]`; in a trace the block is the range `tgpo.NAME`."""
     started = time.perf_counter()
     with record_function(f"tgpo.{name}"):
         yield
@@ -27,15 +27,19 @@ def timed(seconds: Seconds, name: str) -> Iterator[None]:
 
 
 class Steps(Protocol):
-    """Told of each step when all of it is done, its files too."""
+    """Called at the end of each step, after its files are written.
+
+    `record` is the step's record of metrics; `spent` has the seconds of further parts that are not in it.
+    """
 
     def __call__(self, record: Mapping[str, float | str], spent: Seconds) -> None: ...
 
 
 @contextmanager
 def profiled(folder: Path | None) -> Iterator[Steps]:
-    """Writes `trace.json.gz` of a few steps, for Perfetto, and the table `time.json` and `time.md` over the others,
-    which tracing does not slow. Without a folder it does nothing.
+    """Writes `trace.json.gz` of a few steps, for Perfetto, and the table `time.json` and `time.md`.
+
+    The table covers only the other steps, because tracing slows a step down. Without a folder nothing is measured.
     """
     if folder is None:
         yield lambda record, spent: None
@@ -47,20 +51,20 @@ def profiled(folder: Path | None) -> Iterator[Steps]:
 
     def step(record: Mapping[str, float | str], spent: Seconds) -> None:
         table.add(record, spent)
-        trace.step()  # writes the trace after the last step of it
+        trace.step()  # writes the trace after the last traced step
         table.begin()
 
     try:
         with trace:
             yield step
     finally:
-        if table.steps:  # of a run that was interrupted too
+        if table.steps:  # also for a run that was interrupted
             write_whole(folder / "time.json", json.dumps(table.record(), indent=1) + "\n")
             write_whole(folder / "time.md", "\n".join(table.lines()) + "\n")
 
 
 class Table:
-    """Seconds of the parts of a step, which exclude each other; `idle` is what of the wall clock none of them took."""
+    """Sums the seconds of each part of a step. Parts do not overlap; `idle` is wall-clock time that is in no part."""
 
     def __init__(self) -> None:
         self.seen = self.steps = 0
@@ -77,8 +81,8 @@ class Table:
             return
         parts = {name.removeprefix("time/"): float(v) for name, v in record.items() if name.startswith("time/")}
         del parts["step"]
-        if "update" in parts:  # a step with nothing to imitate has none
-            parts["update"] -= parts.get("gradient_variance", 0.0)  # measured within it
+        if "update" in parts:  # a step without demonstrations to imitate has no update
+            parts["update"] -= parts.get("gradient_variance", 0.0)  # measured as a part of the update
         parts |= spent
         for name, seconds in (parts | {"idle": wall - sum(parts.values())}).items():
             self.seconds[name] = self.seconds.get(name, 0.0) + seconds

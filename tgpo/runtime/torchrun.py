@@ -1,6 +1,6 @@
-"""What a process knows of the others that `torchrun` started beside it, read from the environment.
+"""Coordinates the processes that `torchrun` started, which it describes in environment variables.
 
-Torch is imported only where there are several: it takes seconds.
+Torch is imported only if there are several processes, because the import takes seconds.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def process_count() -> int:
 
 
 def process_count_here() -> int:
-    """Those of them on this machine."""
+    """Returns the number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", process_count()))
 
 
 def is_main() -> bool:
-    """Whether this is the process that prints, logs, rewards and writes."""
+    """Returns whether this is the main process, which prints, logs, computes rewards and writes files."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -47,27 +47,27 @@ def print_error(message: str) -> None:
 def join_with_one_request(check: Callable[[], R]) -> R:
     """Joins the processes and returns this one's checked request, after comparing all of them.
 
-    Raises RequestError on every process where one process's check fails, or where two requests differ. From here on the
-    processes beside the main one print nothing.
+    Raises RequestError on every process if the check fails on one, or if two requests differ. From then on only the
+    main process prints.
     """
     from tgpo.runtime import collectives
 
     take_own_device()
     if not is_main():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  stays open as long as the process lives
     collectives.join_process_group()
     requests = collectives.run_on_all_ranks(check)
     for rank, request in enumerate(requests):
-        if where := first_difference(requests[0].resolved, request.resolved):
-            key, ours, theirs = where
+        if difference := first_difference(requests[0].resolved, request.resolved):
+            key, first, other = difference
             raise RequestError(
-                f"process {rank} was given {key}={theirs} and process 0 {key}={ours}; start all with the same command"
+                f"process {rank} was given {key}={other} and process 0 {key}={first}; start all with the same command"
             )
     return requests[collectives.rank()]
 
 
 def broadcast(value: T) -> T:
-    """The main process's value, on every process."""
+    """Returns the main process's value on every process."""
     if process_count() == 1:
         return value
     from tgpo.runtime import collectives
@@ -76,7 +76,7 @@ def broadcast(value: T) -> T:
 
 
 def run_on_main(work: Callable[[], T]) -> T:
-    """What `work` returns on the main process, which alone does it; on every process."""
+    """Runs `work` on the main process alone and returns its result on every process."""
     if process_count() == 1:
         return work()
     from tgpo.runtime import collectives
@@ -85,19 +85,19 @@ def run_on_main(work: Callable[[], T]) -> T:
 
 
 def take_own_device() -> None:
-    """Hides the other processes' GPUs from this one: vLLM takes the first that it sees."""
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if seen == "":
+    """Hides the other processes' GPUs from this one, because vLLM uses the first that it sees."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible == "":
         return
     local, here = int(os.environ["LOCAL_RANK"]), process_count_here()
-    devices = seen.split(",") if seen else [str(number) for number in range(here)]
+    devices = visible.split(",") if visible else [str(number) for number in range(here)]
     if local >= len(devices):
-        raise RequestError(f"torchrun began {here} processes here and CUDA_VISIBLE_DEVICES={seen}; begin as many")
+        raise RequestError(f"torchrun began {here} processes here and CUDA_VISIBLE_DEVICES={visible}; begin as many")
     os.environ["CUDA_VISIBLE_DEVICES"] = devices[local]
 
 
 def leave() -> None:
-    """Ends what `join_with_one_request` began."""
+    """Leaves the process group that `join_with_one_request` joined."""
     if process_count() > 1:
         from tgpo.runtime import collectives
 
@@ -105,11 +105,14 @@ def leave() -> None:
 
 
 def first_difference(ours: Any, theirs: Any, key: str = "") -> tuple[str, Any, Any] | None:
-    """The first key in which two configurations differ, and its two values. Folders are named by the clock."""
+    """Returns the first key in which two configurations differ, and its two values; None if they are equal.
+
+    `output_dir`, whose name contains the time, and the record of what was typed are not compared.
+    """
     if not (isinstance(ours, dict) and isinstance(theirs, dict)):
         return None if ours == theirs else (key, ours, theirs)
     for name in sorted({*ours, *theirs} - {"output_dir", *OF_THE_RECORD}):
         inner = f"{key}.{name}" if key else name
-        if found := first_difference(ours.get(name), theirs.get(name), inner):
-            return found
+        if difference := first_difference(ours.get(name), theirs.get(name), inner):
+            return difference
     return None

@@ -1,4 +1,4 @@
-"""From a row's answer to a gold one, and from a response to its reward, for problems that are rows of a dataset."""
+"""Gold answers, questions and rewards for problems that are rows of a dataset."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ LETTER = re.compile(r"(?:\\[a-z]+\{)*[\s({$]*([A-Z])(?:[\s)}$]*$|[).:])")
 
 
 def gold_answer(value: Any, form: AnswerForm) -> str | None:
-    """The answer in a cell, or None when there is none.
+    """Returns the gold answer in a cell of the answer column, or None when there is none.
 
-    `verbatim`: the cell, a list joined by commas, a whole number without its `.0`, `4.5e33` as TeX writes it;
-    `after_hashes`: what follows the last `####`, without thousands separators (GSM8K); `last_boxed`: what the last
-    `\\boxed{}` holds.
+    `verbatim`: the cell as text, a list joined by commas, an integral float without its `.0`; `after_hashes`: the text
+    after the last `####`, without thousands separators (GSM8K); `last_boxed`: the content of the last `\\boxed{}`.
     """
     if isinstance(value, list):
         parts = [gold_answer(part, form) for part in value]
@@ -37,9 +36,10 @@ def gold_answer(value: Any, form: AnswerForm) -> str | None:
 
 
 def question(value: Any) -> tuple[str | None, str | None]:
-    """Question and system prompt of a cell: text, or chat messages of one user turn after at most one system turn.
+    """Returns the question and the system prompt (or None) in a cell of the prompt column.
 
-    Other conversations are no single question: (None, None).
+    The cell holds text, or chat messages: one user turn, possibly after one system turn. Any other conversation is not
+    a single question and gives (None, None).
     """
     if not isinstance(value, list):
         return (None if value is None else str(value)), None
@@ -52,29 +52,37 @@ def question(value: Any) -> tuple[str | None, str | None]:
 
 
 def judge(golds: Sequence[str], responses: Sequence[str], *, require_boxed: bool, require_think_end: bool) -> Rewards:
-    """math-verify's rewards; with `require_think_end`, of what follows `</think>` alone, and 0 where that is missing
-    (the reward of TGPO, arXiv 2605.13230)."""
+    """Returns math-verify's reward for each response.
+
+    With `require_think_end` only the text after `</think>` is judged, and a response without `</think>` gets 0 (the
+    reward of TGPO, arXiv 2605.13230).
+    """
     if require_think_end:
         responses = [after_thinking(response) for response in responses]
     return verify_responses(golds, responses, require_boxed=require_boxed)
 
 
 def after_thinking(response: str) -> str:
-    """What follows the last `</think>`; nothing, and so no answer, where there is none."""
+    """Returns the text after the last `</think>`, or an empty string, which holds no answer, when there is none."""
     _, mark, after = response.rpartition(THINK_END)
     return after if mark else ""
 
 
 def judge_letters(golds: Sequence[str], responses: Sequence[str], *, require_think_end: bool) -> Rewards:
-    """1 where the boxed letter is the gold one. Letters are compared as they are: to math-verify they are variables."""
+    """Returns reward 1 for each response whose boxed letter is the gold letter, else 0.
+
+    The letters are compared as strings, because math-verify would read them as variables.
+    """
     if require_think_end:
         responses = [after_thinking(response) for response in responses]
     return Rewards([float(letter(r) == gold) for gold, r in zip(golds, responses, strict=True)])
 
 
 def letter(response: str) -> str | None:
-    """The option in the last box: `B` of `B`, `(B)`, `\\text{B}`, `B. four moles`; None of a text that begins with no
-    letter of its own."""
+    """Returns the option letter in the last box: `B` for `B`, `(B)`, `\\text{B}` and `B. four moles`.
+
+    None when there is no box or its content does not begin with a capital letter that stands alone.
+    """
     boxed = last_boxed(response)
-    found = None if boxed is None else LETTER.match(boxed.strip())
-    return found[1] if found else None
+    match = None if boxed is None else LETTER.match(boxed.strip())
+    return match[1] if match else None

@@ -1,4 +1,4 @@
-"""Sums of a few two-digit numbers: `37+85-12`. The task of the embedded benchmark."""
+"""Sums of a few two-digit numbers, such as `37+85-12`: the task of the benchmark that ships with the package."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ HELD_OUT_BUCKETS, BUCKETS = 1, 10
 
 
 def is_held_out(expression: str) -> bool:
-    """Whether an expression belongs to evaluation. A property of its text, so training can never meet it."""
+    """Returns whether an expression belongs to evaluation.
+
+    This depends on its text alone, so training never sees a held-out expression.
+    """
     return zlib.crc32(expression.encode()) % BUCKETS < HELD_OUT_BUCKETS
 
 
 def expressions(rng: random.Random, terms: Sequence[int], *, held_out: bool) -> Iterator[str]:
-    """Endless random expressions from one side of the split, the number of terms uniform over `terms`."""
+    """Yields random expressions from one side of the split, endlessly, the number of terms uniform over `terms`."""
     while True:
         count = rng.choice(terms)
         numbers = [str(rng.randint(10, 99)) for _ in range(count)]
@@ -33,7 +36,7 @@ def expressions(rng: random.Random, terms: Sequence[int], *, held_out: bool) -> 
 
 
 def evaluate(expression: str) -> int:
-    """The value of `37+85-12`, without `eval`."""
+    """Returns the value of an expression such as `37+85-12`, without `eval`."""
     total, sign, digits = 0, 1, ""
     for character in expression + "+":
         if character in "+-":
@@ -56,7 +59,7 @@ class Arithmetic:
 
     min_terms: Annotated[int, Field(ge=2)] = 2
     max_terms: Annotated[int, Field(le=8)] = 4
-    eval_two_terms: Annotated[int, Field(ge=0, le=1_000)] = 64  # of the 1,639 there are
+    eval_two_terms: Annotated[int, Field(ge=0, le=1_000)] = 64  # out of 1,639 held-out ones
     eval_more_terms: Annotated[int, Field(ge=0)] = 128
     eval_seed: int = 0
 
@@ -80,7 +83,7 @@ class Arithmetic:
 
     def eval_problems(self) -> list[Problem]:
         rng = random.Random(f"eval/{self.eval_seed}")
-        chosen: dict[str, None] = {}  # an ordered set: no problem twice
+        chosen: dict[str, None] = {}  # used as an ordered set, so that no problem occurs twice
         for size, terms in ((self.eval_two_terms, [2]), (self.eval_more_terms, [3, 4])):
             goal, stream = len(chosen) + size, expressions(rng, terms, held_out=True)
             while len(chosen) < goal:

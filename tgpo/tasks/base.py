@@ -1,4 +1,4 @@
-"""What a task is: where problems come from, and what a response to one is worth."""
+"""The interface of a task: a source of problems, and rewards for responses to them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tgpo.types.problem import Problem
 
 @dataclass(frozen=True)
 class Rewards:
-    """`values[i]` in {0, 1}; `timeouts` counts verdicts the verifier gave up on (each is a reward of 0)."""
+    """`values[i]` is 0 or 1; `timeouts` counts the responses that the verifier gave up on (each has reward 0)."""
 
     values: list[float]
     timeouts: int = 0
 
 
 class Questions(Protocol):
-    """The side of a task that evaluation sees; a benchmark has no other."""
+    """The part of a task that evaluation uses. A benchmark has only this part."""
 
     @property
     def name(self) -> str: ...
@@ -31,7 +31,7 @@ class Questions(Protocol):
 class Task(Questions, Protocol):
     """A source of training problems, a fixed set of held-out ones, and the reward.
 
-    `train_problems` is a pure function of its arguments: a resumed run needs no position to be restored, and two
+    `train_problems` is a pure function of its arguments, so a resumed run has no position to restore, and two
     objectives with the same seed see the same problems in the same order.
     """
 

@@ -27,9 +27,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, config=FIXED)
 class Rows:
-    """Which rows, and how one becomes a problem. Rows without a prompt or an answer are counted, named and skipped.
+    """Which rows to read, and how a row becomes a problem.
 
-    `prompt_column` holds text or chat messages; a system turn among them stays unless `system_prompt` replaces it.
+    Rows without a prompt or an answer are counted, reported and skipped. `prompt_column` holds text or chat messages;
+    their system turn is kept unless `system_prompt` replaces it.
     """
 
     name: Name
@@ -48,43 +49,43 @@ class Rows:
 
     @field_validator("prompt_template")
     @classmethod
-    def _asks(cls, template: str) -> str:
+    def _has_placeholder(cls, template: str) -> str:
         if "{problem}" not in template:
-            raise ValueError("the row's prompt goes where {problem} stands, and it stands nowhere")
+            raise ValueError("the row's prompt goes where {problem} stands, and it is missing")
         return template
 
     @property
     def section(self) -> str:
-        """Where the configuration holds this."""
+        """The section of the configuration that holds these options."""
         return "task"
 
     @property
     def columns(self) -> dict[str, str]:
-        """{option: column} of what is read."""
+        """The columns to read, as {option: name of the column}."""
         return {"prompt_column": self.prompt_column, "answer_column": self.answer_column}
 
-    def asked(self, row: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
-        """Prompt, system prompt and gold answer of a row of `columns`."""
+    def question_of(self, row: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
+        """Returns the prompt, the system prompt and the gold answer of a row, whose keys are those of `columns`."""
         prompt, system = question(row["prompt_column"])
-        whole = None if not prompt or not prompt.strip() else self.prompt_template.replace("{problem}", prompt)
-        return whole, system, gold_answer(row["answer_column"], self.answer_form)
+        full_prompt = None if not prompt or not prompt.strip() else self.prompt_template.replace("{problem}", prompt)
+        return full_prompt, system, gold_answer(row["answer_column"], self.answer_form)
 
     def problems(self, path: str | None, subset: str | None, split: str, revision: str | None) -> list[Problem]:
         if path is None:
             raise RequestError(f"{self.section}.path says where the rows are: a parquet or JSON file, or a folder")
         source = Source(self.section, path, subset, split, revision)
-        usable, found = RowFilter(source.words, self.max_bad_fraction, self.section), []
+        usable, problems = RowFilter(source.words, self.max_bad_fraction, self.section), []
         for number, row in enumerate(source.rows(self.columns)):
-            prompt, system, answer = self.asked(row)
+            prompt, system, answer = self.question_of(row)
             name = f"{self.name}/{split}/{number}"
             if usable.keep(name, prompt, answer):
                 assert prompt is not None and answer is not None
                 own = system if self.system_prompt is None else self.system_prompt or None
-                found.append(Problem(name, prompt, answer, self.name, own))
+                problems.append(Problem(name, prompt, answer, self.name, own))
         usable.check()
-        if not found:
+        if not problems:
             raise RequestError(f"{source.words}: none of its {usable.seen} rows has a prompt and an answer")
-        return found
+        return problems
 
     def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards:
         return judge(
@@ -97,11 +98,12 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True, config=FIXED)
 class DatasetTask(Rows):
-    """Training rows and held-out ones: of another split (`eval_split`), of another place (`eval_path`), or, where
-    neither is given, `eval_size` of the training rows, chosen by the hash of their prompt.
+    """Rows to train on and held-out rows.
 
-    A prompt that is held out is never trained on, wherever it was found. With a split or a place of their own,
-    `eval_size` takes that many of the held-out problems and null all of them.
+    The held-out rows come from another split (`eval_split`) or another dataset (`eval_path`); with neither, they are
+    `eval_size` of the training rows, chosen by the hash of their prompt. A held-out prompt is never trained on, even
+    if the training rows contain it too. With `eval_split` or `eval_path`, `eval_size` limits the number of held-out
+    problems, and null takes all.
     """
 
     eval_path: str | None = None
@@ -117,7 +119,7 @@ class DatasetTask(Rows):
         return self
 
     def train_problems(self, seed: int, step: int, count: int) -> list[Problem]:
-        """The rows in a new order each epoch, `count` of them a step; a pure function of its arguments."""
+        """Returns the `count` problems of a step. Each epoch has its own order. A pure function of its arguments."""
         pool = self._split[0]
         positions = [divmod((step - 1) * count + i, len(pool)) for i in range(count)]
         return [pool[order(self.name, seed, epoch, len(pool))[row]] for epoch, row in positions]
@@ -127,7 +129,7 @@ class DatasetTask(Rows):
 
     @cached_property
     def _split(self) -> tuple[list[Problem], list[Problem]]:
-        """Training and held-out problems."""
+        """The training problems and the held-out problems."""
         rows = self.problems(self.path, self.subset, self.split, self.revision)
         elsewhere = self.eval_path is not None
         if elsewhere or self.eval_split is not None:
@@ -136,9 +138,9 @@ class DatasetTask(Rows):
             others = self.problems(path, subset, self.eval_split or "train", revision)
         else:
             others = rows
-        by_hash = sorted({fingerprint(p.prompt): p for p in reversed(others)}.items())  # no problem twice
+        by_hash = sorted({fingerprint(p.prompt): p for p in reversed(others)}.items())  # each prompt once
         chosen = by_hash[: self.eval_size]
-        # of rows held apart all stay out of training, evaluated or not
+        # a separate held-out set stays out of training completely, even if only `eval_size` of it is evaluated
         apart = {key for key, _ in (chosen if others is rows else by_hash)}
         training = [p for p in rows if fingerprint(p.prompt) not in apart]
         if not training:
@@ -152,13 +154,13 @@ class DatasetTask(Rows):
 
 
 def fingerprint(prompt: str) -> str:
-    """The hash that decides which side a prompt is on: of its words, so that white space makes no other problem."""
+    """Returns the hash that decides a prompt's side of the split. Differences in white space do not change it."""
     return hashlib.blake2b(" ".join(prompt.split()).encode(), digest_size=16).hexdigest()
 
 
 @lru_cache(maxsize=4)
 def order(name: str, seed: int, epoch: int, size: int) -> Sequence[int]:
-    """The permutation of one epoch."""
+    """Returns the order of the rows in one epoch."""
     rows = list(range(size))
     random.Random(f"train/{name}/{seed}/{epoch}").shuffle(rows)
     return rows

@@ -1,7 +1,7 @@
-"""Demonstrations: the teacher's verified responses to a task's problems, kept as parquet, one row each.
+"""Demonstrations: the teacher's verified responses to a task's problems, stored as parquet, one row each.
 
-A folder of them is `part-*.parquet` and `recipe.json`, which says how they were made. Each part appears whole, so a
-killed command goes on with the first part that is missing.
+A folder of demonstrations holds `part-*.parquet` and `recipe.json`, which records how they were made. Each part is
+written atomically, so a command that was killed continues with the first part that is missing.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from tgpo.runs.files import make_folder, read_json, write_whole
 from tgpo.tasks.base import Rewards
 from tgpo.types.problem import Problem, Rollout
 
-PROBLEMS_PER_PART = 256  # what a kill can lose
+PROBLEMS_PER_PART = 256  # a kill loses at most the work on one part
 COLUMNS = ["problem_id", "prompt", "answer", "response", "response_ids"]
 
-Key = tuple[str, str]  # a problem's id and its prompt: a task with other options may use an id again
+Key = tuple[str, str]  # a problem's id and prompt; the same task with other options may reuse an id
 Respond = Callable[[Sequence[Problem], int], tuple[Sequence[Rollout], Sequence[str]]]  # problems, number of the part
 Judge = Callable[[Sequence[Problem], Sequence[str]], Rewards]
 
 
 def how() -> str:
-    """The command that makes them."""
+    """Returns the command that makes demonstrations, for error messages."""
     return f"{program('demonstrations')} demonstrations.path=FOLDER"
 
 
 class Demonstrations:
-    """Token ids of responses, by problem, in the order they were written; each ends with EOS."""
+    """Token ids of responses by problem, in the order in which they were written. Each response ends with EOS."""
 
     def __init__(self, by_problem: Mapping[Key, Sequence[tuple[int, ...]]]) -> None:
         self.by_problem = by_problem
@@ -46,29 +46,29 @@ class Demonstrations:
 
     @property
     def largest_id(self) -> int:
-        return max((max(ids) for found in self.by_problem.values() for ids in found), default=0)
+        return max((max(ids) for responses in self.by_problem.values() for ids in responses), default=0)
 
     @property
     def last_ids(self) -> set[int]:
-        return {ids[-1] for found in self.by_problem.values() for ids in found}
+        return {ids[-1] for responses in self.by_problem.values() for ids in responses}
 
     @property
     def longest(self) -> tuple[str, int]:
-        """The problem with the longest response, and its tokens."""
-        lengths = ((name, max(map(len, found))) for (name, _), found in self.by_problem.items() if found)
+        """The id of the problem with the longest response, and the number of tokens of that response."""
+        lengths = ((name, max(map(len, ids))) for (name, _), ids in self.by_problem.items() if ids)
         return max(lengths, key=lambda pair: pair[1], default=("", 0))
 
 
 class Tally(NamedTuple):
-    """Problems asked about, problems with a right response, responses kept."""
+    """Counts: distinct problems, problems with at least one right response, and responses kept."""
 
-    asked: int
+    problems: int
     answered: int
     kept: int
 
 
 def read(folder: Path) -> Demonstrations:
-    """Every part of the folder; raises RequestError when there is none or a column is missing."""
+    """Reads every part of the folder. Raises RequestError when there is none, or for a part that cannot be used."""
     by_problem: defaultdict[Key, list[tuple[int, ...]]] = defaultdict(list)
     for part in parts_of(folder):
         try:
@@ -84,21 +84,21 @@ def read(folder: Path) -> Demonstrations:
 
 
 def checked(part: Path, name: str, ids: Any) -> tuple[int, ...]:
-    """A response's token ids; files come from anywhere."""
+    """Returns a response's token ids. They are checked because the files may come from anywhere."""
     try:
-        found = tuple(operator.index(i) for i in ids)
+        token_ids = tuple(operator.index(i) for i in ids)
     except TypeError:
-        found = ()
-    if not found or min(found) < 0:
+        token_ids = ()
+    if not token_ids or min(token_ids) < 0:
         raise RequestError(f"{part}: the response of {name} has no token ids; make demonstrations with: {how()}")
-    return found
+    return token_ids
 
 
 def parts_of(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("part-*.parquet"))
-    if not found:
+    parts = sorted(folder.glob("part-*.parquet"))
+    if not parts:
         raise RequestError(f"demonstrations.path={folder}: no demonstrations there; make them with: {how()}")
-    return found
+    return parts
 
 
 def write(
@@ -110,10 +110,10 @@ def write(
     recipe: dict[str, Any],
     tell: Callable[[str], None] = lambda _: None,
 ) -> Tally:
-    """Asks for responses part by part and keeps the first `keep` of each problem that end and are right.
+    """Writes demonstrations part by part: of each problem the first `keep` responses that are right and end with EOS.
 
-    Parts that are there already are left alone, so the same call finishes what a kill cut short. `recipe` is what the
-    responses depend on besides the problems; a folder made by another one is refused.
+    Parts that exist already are not made again, so after a kill the same call finishes the work. `recipe` is what the
+    responses depend on besides the problems; raises RequestError for a folder made with another recipe.
     """
     agree_on(folder, recipe)
     distinct = list({problem.id: problem for problem in problems}.values())
@@ -123,31 +123,32 @@ def write(
         path = folder / part_name(number, chunk)
         if not path.exists():
             rows = right_ones(chunk, *respond(chunk, number), judge, keep)
-            for stale in folder.glob(f"part-{number:05d}-*"):  # of a shorter list of problems
+            for stale in folder.glob(f"part-{number:05d}-*"):  # left by a call whose list of problems was shorter
                 stale.unlink()
             write_part(path, rows)
-        found = pd.read_parquet(path, columns=["problem_id"])["problem_id"]
-        answered, kept = answered + found.nunique(), kept + len(found)
+        problem_ids = pd.read_parquet(path, columns=["problem_id"])["problem_id"]
+        answered, kept = answered + problem_ids.nunique(), kept + len(problem_ids)
         tell(f"demonstrations  {number + 1}/{len(chunks)} parts, {kept} kept")
     return Tally(len(distinct), answered, kept)
 
 
 def agree_on(folder: Path, recipe: dict[str, Any]) -> None:
-    """Notes how the folder's demonstrations are made, or refuses one where they were made otherwise."""
+    """Writes the recipe into a new folder; raises RequestError if the folder has another recipe."""
     path = make_folder(folder, "demonstrations.path") / "recipe.json"
     if not path.exists():
         write_whole(path, json.dumps(recipe, indent=1) + "\n")
-    there = read_json(path)
-    if changed := [key for key in recipe if key in there and there[key] != recipe[key]]:  # one of before may lack some
+    stored = read_json(path)
+    # a recipe of an earlier version may lack some keys
+    if changed := [key for key in recipe if key in stored and stored[key] != recipe[key]]:
         key = changed[0]
         raise RequestError(
-            f"{folder}: its demonstrations were made with {key}={there.get(key)}, now it is {recipe[key]}; "
+            f"{folder}: its demonstrations were made with {key}={stored.get(key)}, now it is {recipe[key]}; "
             "give demonstrations.path another folder"
         )
 
 
 def part_name(number: int, chunk: Sequence[Problem]) -> str:
-    """The name knows its problems: a part of other problems is not taken for it."""
+    """Returns a file name with a checksum of the part's problems, so that a part for other problems is not reused."""
     return f"part-{number:05d}-{zlib.crc32(json.dumps([(p.id, p.prompt) for p in chunk]).encode()):08x}.parquet"
 
 

@@ -1,6 +1,7 @@
-"""One answer against one gold answer by math-verify, in a process that may be lost.
+"""Compares one answer with one gold answer by math-verify, in a process that the answer may crash.
 
-Runs in the workers that `verifier_host` keeps, and imports nothing of the run: a worker starts light and knows nothing.
+Runs in the workers of `verifier_host`. It imports no module of the run, so a worker starts fast, uses little memory
+and holds none of the run's state.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ from typing import Literal
 
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-# spent: the answer took more time, memory or depth than one answer may; lost: its worker died, and nothing says why
+# spent: the answer exceeded its limit of time, memory or recursion depth; lost: its worker died for an unknown reason
 Verdict = Literal["right", "wrong", "spent", "lost"]
 
-# In a box the whole content is the answer. math-verify's search for expressions would pick a number out of a box that
-# does not parse, and call `\\ne 5` or `f(5` a 5.
+# The complete content of a box is the answer. math-verify's search for expressions would pick a number out of a box
+# that does not parse, and read `\\ne 5` or `f(5` as 5.
 IN_A_BOX = [LatexExtractionConfig()]
 IN_TEXT = [LatexExtractionConfig(), ExprExtractionConfig()]
 
-OUT_OF_MEMORY = 70  # exit code of a worker whose answer took all its memory
+OUT_OF_MEMORY = 70  # exit code of a worker whose answer exhausted its memory
 
 # math-verify logs every unparsable answer with a traceback; an untrained student writes thousands of them.
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
 
 def confine(memory: int) -> None:
-    """What a worker may take: `memory` bytes of address space, no file, no core dump. Called once in each."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble's handler is Python's and waits while sympy is in C
+    """Limits this worker to `memory` bytes of address space, no file writes, no core dumps. Called once per worker."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble's handler is in Python, and waits while sympy runs C code
     sys.dont_write_bytecode = True
     for limit, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
         _, hard = resource.getrlimit(limit)
@@ -39,9 +40,10 @@ def confine(memory: int) -> None:
 
 
 def judge(gold: str, text: str, seconds: float) -> Verdict:
-    """Ends the worker when the answer takes `seconds` of processor time: the kernel does, even while sympy is in C.
+    """Returns the verdict on one answer. The kernel ends the worker after `seconds` of processor time.
 
-    Processor time and not the clock's: the verdict does not depend on what else the machine does.
+    The kernel can do so even while sympy runs C code. Processor time is used instead of wall-clock time so that the
+    verdict does not depend on the load of the machine.
     """
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
@@ -49,13 +51,16 @@ def judge(gold: str, text: str, seconds: float) -> Verdict:
     except RecursionError:
         return "spent"
     except MemoryError:
-        os._exit(OUT_OF_MEMORY)  # what is left of this process is not to be trusted with another answer
+        os._exit(OUT_OF_MEMORY)  # after this the process cannot be trusted with another answer
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def equivalent(gold: str, text: str) -> bool:
-    """Whether math-verify finds the answer in `text` equal to `gold`. Its alarms are off: the caller has a limit."""
+    """Returns whether math-verify finds the answer in `text` equal to `gold`.
+
+    math-verify's own timeouts are off, because the caller sets a limit.
+    """
     where = IN_A_BOX if text.startswith(r"\boxed{") else IN_TEXT
     try:
         right = parse(rf"\boxed{{{gold}}}", IN_A_BOX, parsing_timeout=0, raise_on_error=True)
@@ -63,5 +68,5 @@ def equivalent(gold: str, text: str) -> bool:
         return verify(right, given, timeout_seconds=0, raise_on_error=True)
     except (MemoryError, RecursionError):
         raise
-    except Exception:  # noqa: BLE001  sympy raises anything at all on text a model made up; that is a wrong answer
+    except Exception:  # noqa: BLE001  sympy may raise any exception on a model's text; such an answer is wrong
         return False

@@ -1,4 +1,4 @@
-"""Any generator of reasoning-gym as a task, with held-out problems disjoint from training by their prompt."""
+"""Any generator of reasoning-gym as a task. Held-out and training problems have no prompt in common."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tgpo.tasks.verifier import verify_responses
 from tgpo.types.problem import Problem
 
 BUCKETS = 10
-PAGE = 1_000  # entries of one generator instance; the next page takes the next seed
+PAGE = 1_000  # entries of one generator instance; each page has its own seed
 MOST_PAGES_WITHOUT_A_PROBLEM = 20
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", ignored_types=(cached_property,)))
 class ReasoningGym:
-    """`dataset` names the generator, `options` configure it, `question` picks what the model is asked:
-    a key of an entry or of its metadata.
+    """`dataset` names the generator, `options` configure it, and `question` is the key, of an entry or of its metadata,
+    that holds the prompt.
 
-    A prompt whose hash falls into one bucket of ten is held out; training skips those.
+    A prompt is held out if its hash falls into one bucket of ten; training skips these prompts.
     Source: reasoning-gym, arXiv 2505.24760.
     """
 
@@ -52,7 +52,7 @@ class ReasoningGym:
 
     @model_validator(mode="after")
     def _makes_problems(self) -> ReasoningGym:
-        """One problem now, so that a wrong option or key is told before anything loads."""
+        """Generates one problem, so that a wrong option or key is reported before anything loads."""
         import reasoning_gym
 
         try:
@@ -94,7 +94,7 @@ class ReasoningGym:
         return verify_responses([p.answer for p in problems], responses, require_boxed=self.require_boxed)
 
     def _problems(self, first_page: int, page: int, *, held_out: bool) -> Iterator[Problem]:
-        """Problems of one side of the split, page after page of the generator."""
+        """Yields problems of one side of the split, page after page of the generator."""
         import reasoning_gym
 
         usable = RowFilter(f"task.dataset={self.dataset}", self.max_bad_fraction)
@@ -103,7 +103,7 @@ class ReasoningGym:
             for entry in reasoning_gym.create_dataset(self.dataset, seed=seed, size=page, **self.options):
                 prompt, name = self._prompt(entry), f"{self.dataset}/{seed}/{entry['metadata']['source_index']}"
                 if not usable.keep(name, prompt, entry["answer"]):
-                    usable.check()  # of a generator there is no whole to wait for
+                    usable.check()  # after each bad entry, as a generator has no end to wait for
                     continue
                 if (zlib.crc32(prompt.encode()) % BUCKETS == 0) == held_out:
                     yield Problem(name, prompt, str(entry["answer"]), self.dataset)

@@ -1,4 +1,4 @@
-"""Rows of a source that have no prompt or no answer: counted, named, skipped, and too many of them refused."""
+"""Skips rows without a prompt or an answer, counts and reports them, and refuses a source with too many."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import logging
 
 from tgpo.errors import RequestError
 
-FEW_ROWS = 100  # of fewer rows than this, a fraction says little: as many may be bad as would be of this many
+FEW_ROWS = 100  # with fewer rows than this, as many bad rows are allowed as for this many
 
 log = logging.getLogger(__name__)
 
 
 class RowFilter:
-    """Says of each row of `source` whether it can be used; `section` of the configuration says how many may not be."""
+    """Decides for each row of `source` whether it can be used.
+
+    `section` is the section of the configuration that holds `max_bad_fraction`; messages refer to it.
+    """
 
     def __init__(self, source: str, max_bad_fraction: float, section: str = "task") -> None:
         self.source, self.max_bad_fraction, self.section = source, max_bad_fraction, section
         self.seen, self.bad, self.last = 0, 0, ""
 
     def keep(self, name: str, prompt: object, answer: object) -> bool:
-        """False for a row to skip."""
+        """Returns whether to use the row; False means that it is to be skipped."""
         self.seen += 1
         if all(value is not None and str(value).strip() for value in (prompt, answer)):
             return True
@@ -30,10 +33,10 @@ class RowFilter:
         return False
 
     def check(self) -> None:
-        """Raises RequestError where more than `max_bad_fraction` of the rows so far are bad."""
+        """Raises RequestError if more than `max_bad_fraction` of the rows so far are bad."""
         if self.bad > self.max_bad_fraction * max(self.seen, FEW_ROWS):
-            found = f"{self.bad} of {self.seen} rows have no prompt or no answer, the last {self.last}"
+            counts = f"{self.bad} of {self.seen} rows have no prompt or no answer, the last {self.last}"
             raise RequestError(
-                f"{self.source}: {found}; mend them or raise {self.section}.max_bad_fraction (now "
+                f"{self.source}: {counts}; fix them or raise {self.section}.max_bad_fraction (now "
                 f"{self.max_bad_fraction})"
             )

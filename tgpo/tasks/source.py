@@ -1,7 +1,7 @@
-"""Rows of a dataset through `datasets`: a hub dataset in the local cache, a folder of its files, or one file.
+"""Reads rows through `datasets`: from a hub dataset in the local cache, a folder of data files, or one file.
 
-Nothing is downloaded: a hub dataset is the folder that `hf download` left in the cache, read as any other folder. Data
-files alone are read (parquet, JSON, CSV, Arrow); loading scripts and pickles are not among what `datasets` loads.
+Nothing is downloaded: a hub dataset is the folder that `hf download` left in the cache, read like any other folder.
+Only data files are read (parquet, JSON, CSV, Arrow); `datasets` loads no loading scripts or pickles.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 READERS = {".parquet": "from_parquet", ".json": "from_json", ".jsonl": "from_json", ".csv": "from_csv"}
-# how `datasets` says that a split or a subset (its "config") is not there, and which are
+# the messages of `datasets` when a split or a subset (its "config") does not exist, with the list of those that do
 MISSING_PART = re.compile(
     r"(Unknown split \"(?P<split>[^\"]*)\"|BuilderConfig '(?P<subset>[^']*)' not found|Config name is missing)"
     r"[^\[]*(?P<valid>\[[^\]]*\])"
 )
 
-EMPTY = {  # what the readers say of files without a row
+EMPTY = {  # the readers' messages for files without rows
     "BatchSize must be greater than 0, got 0": "no rows there",
     "No columns to parse from file": "no rows there",
 }
 
 
 class NotFetchedError(RequestError):
-    """A hub dataset that is not in the local cache; `fetch` is the command that brings it there."""
+    """Raised for a hub dataset that is not in the local cache; `fetch` is the command that downloads it."""
 
     def __init__(self, what: str, fetch: str) -> None:
         super().__init__(f"{what}; fetch it with: {fetch}")
@@ -40,7 +40,7 @@ class NotFetchedError(RequestError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows are. `section` is where the configuration says so: mistakes are told in its terms."""
+    """Where the rows are. `section` is the section of the configuration with these options; messages refer to it."""
 
     section: str
     path: str
@@ -53,7 +53,7 @@ class Source:
         return f"{self.section}.path={self.path}"
 
     def rows(self, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """Every row, as {option: value}, for `columns` as {option: dotted name of a column}."""
+        """Yields every row as {option: value}, for `columns` given as {option: dotted name of the column}."""
         dataset = self.dataset()
         names = list(column_names(dataset.features))
         for option, column in columns.items():
@@ -67,33 +67,33 @@ class Source:
             yield {option: entry(row, column, top[column]) for option, column in columns.items()}
 
     def dataset(self) -> Dataset:
-        """The split, memory-mapped; raises RequestError for what cannot be read."""
+        """Returns the split, memory-mapped. Raises RequestError if it cannot be read or has no rows."""
         import datasets
 
-        datasets.disable_progress_bars()  # the run has one of its own
-        datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what fails is raised as well
+        datasets.disable_progress_bars()  # the run has its own
+        datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # failures are raised as well as logged
         local, here = Path(self.path).expanduser(), self.words
         if local.exists() and self.revision is not None:
             raise RequestError(f"{self.section}.revision={self.revision}: {self.path} is a local copy and has none")
         try:
-            found = self._file(local) if local.is_file() else self._folder(local if local.is_dir() else self._cached())
-        except StopIteration:  # what `datasets` makes of files without a row
-            found = ()
+            rows = self._file(local) if local.is_file() else self._folder(local if local.is_dir() else self._cached())
+        except StopIteration:  # `datasets` raises this for files without rows
+            rows = ()
         except RequestError:
             raise
-        except Exception as error:  # the readers raise many kinds for a file that is not what it should be
+        except Exception as error:  # the readers raise many kinds of errors for malformed files
             text = first_message(error)
-            if found := MISSING_PART.search(text):
-                part = "split" if found["split"] is not None else "subset"
-                name, valid = found["split"] or found["subset"] or "null", re.findall(r"'([^']+)'", found["valid"])
+            if match := MISSING_PART.search(text):
+                part = "split" if match["split"] is not None else "subset"
+                name, valid = match["split"] or match["subset"] or "null", re.findall(r"'([^']+)'", match["valid"])
                 raise RequestError(
                     f"{self.section}.{part}={name}: no such {part} in {self.path}{did_you_mean(name, valid)}"
                 ) from error
-            raise RequestError(f"{here}: {text}{self._mend(local)}") from error
-        if not len(found):
-            raise RequestError(f"{here}: no rows there{self._mend(local)}")
-        assert isinstance(found, datasets.Dataset)
-        return found
+            raise RequestError(f"{here}: {text}{self._fix(local)}") from error
+        if not len(rows):
+            raise RequestError(f"{here}: no rows there{self._fix(local)}")
+        assert isinstance(rows, datasets.Dataset)
+        return rows
 
     def _file(self, path: Path) -> Any:
         from datasets import Dataset
@@ -111,7 +111,7 @@ class Source:
         return load_dataset(str(path), self.subset, split=self.split)
 
     def _cached(self) -> Path:
-        """The folder of a hub dataset in the local cache."""
+        """Returns the folder of a hub dataset in the local cache; raises NotFetchedError if it is not there."""
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -126,8 +126,8 @@ class Source:
             raise RequestError(f"{missing}, and no name of a hub dataset") from None
         except LocalEntryNotFoundError:
             revision = "" if self.revision is None else f" at revision {self.revision}"
-            there = f"{missing}, and no such dataset{revision} in the local cache{self._revisions()}"
-            raise NotFetchedError(there, self.fetch) from None
+            message = f"{missing}, and no such dataset{revision} in the local cache{self._revisions()}"
+            raise NotFetchedError(message, self.fetch) from None
 
     @property
     def fetch(self) -> str:
@@ -135,7 +135,7 @@ class Source:
         return f"hf download --repo-type dataset {self.path}{revision}"
 
     def _revisions(self) -> str:
-        """Those of this dataset that the cache has."""
+        """Returns the revisions of this dataset that are in the cache, as a part of a message."""
         from huggingface_hub import constants, scan_cache_dir
         from huggingface_hub.errors import CacheNotFound
 
@@ -143,22 +143,23 @@ class Source:
             repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
         except CacheNotFound:
             return ""
-        found = sorted(
+        hashes = sorted(
             revision.commit_hash
             for repository in repositories
             if repository.repo_type == "dataset" and repository.repo_id == self.path
             for revision in repository.revisions
         )
-        return f" (there: {', '.join(found)})" if found else ""
+        return f" (there: {', '.join(hashes)})" if hashes else ""
 
-    def _mend(self, local: Path) -> str:
+    def _fix(self, local: Path) -> str:
+        """Returns a suggestion to append to an error message; empty for a local folder."""
         if local.is_file():
             return f"; is it the {local.suffix} file its name says?"
         return "" if local.is_dir() else f"; if files are missing, fetch it again: {self.fetch}"
 
 
 def column_names(features: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Every column and, dotted, every field inside one."""
+    """Yields the name of every column and the dotted name of every field inside a column."""
     for name, feature in features.items():
         yield prefix + name
         if isinstance(feature, Mapping):
@@ -166,6 +167,7 @@ def column_names(features: Mapping[str, Any], prefix: str = "") -> Iterator[str]
 
 
 def entry(row: Mapping[str, Any], column: str, top: str) -> Any:
+    """Returns the value of the dotted `column` below the column `top`; None where a part of the path is None."""
     value: Any = row[top]
     for name in filter(None, column[len(top) :].split(".")):
         value = None if value is None else value[name]
@@ -173,7 +175,7 @@ def entry(row: Mapping[str, Any], column: str, top: str) -> Any:
 
 
 def first_message(error: BaseException) -> str:
-    """The first line that says something: `datasets` wraps what its readers raise."""
+    """Returns the start of the message of the underlying error, which `datasets` wraps in one of its own."""
     from datasets.exceptions import DatasetGenerationError
 
     cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error

@@ -1,9 +1,8 @@
 """`python -m tgpo.tasks.verifier_host DESCRIPTOR SECONDS WORKERS MEMORY`: judges answers for the run that started it.
 
-Started by `verifier_pool` with an environment and a session of its own. A process of its own, so that workers are
-copies of one that has loaded math-verify and nothing else, whatever the run has loaded, opened or has in its
-environment.
-Requests and verdicts are JSON: nothing that crosses the border is unpickled.
+Started by `verifier_pool` with its own environment and session. It is a separate process so that the workers are forked
+from a process that has loaded math-verify and nothing else, independent of the modules, open files and environment of
+the run. Requests and verdicts are JSON: neither side unpickles data from the other.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from pebble import ProcessExpired, ProcessPool
 
 from tgpo.tasks.equivalence import OUT_OF_MEMORY, Verdict, confine, judge
 
-ANSWERS_PER_WORKER = 1_000  # then a fresh one takes its place: sympy's caches grow
-WALL_FACTOR = 10  # the clock's limit over the processor's: reached by a worker that sleeps, or has almost no processor
-LOOK_SECONDS = 0.2  # between two looks at whether the run is still there
+ANSWERS_PER_WORKER = 1_000  # then the worker is replaced, because sympy's caches grow
+WALL_FACTOR = 10  # wall-clock limit / processor-time limit; reached if a worker sleeps or gets almost no processor time
+LOOK_SECONDS = 0.2  # between two checks that the run is still alive
 
 
 def main() -> None:
@@ -38,14 +37,17 @@ def main() -> None:
             for index, verdict in verdicts(pool, pairs, float(seconds), connection, run):
                 connection.send_bytes(json.dumps([index, verdict]).encode())
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the run is gone
+        pass  # the run has ended
     finally:
         pool.stop()
         pool.join()
 
 
 def next_request(connection: Connection, run: int) -> list[tuple[str, str]] | None:
-    """The next pairs of gold and text; None when the run is gone. A process it forked may hold its end open still."""
+    """Returns the next pairs of gold answer and text; None when the run has ended.
+
+    The parent's id is checked too, because a process that the run forked may hold its end of the pipe open.
+    """
     while not connection.poll(LOOK_SECONDS):
         if os.getppid() != run:
             return None
@@ -55,20 +57,21 @@ def next_request(connection: Connection, run: int) -> list[tuple[str, str]] | No
 def verdicts(
     pool: ProcessPool, pairs: list[tuple[str, str]], seconds: float, connection: Connection, run: int
 ) -> Iterator[tuple[int, Verdict]]:
-    """Each verdict as it comes, with the index of its pair. Ends early when the run is gone, or closed its end."""
+    """Yields each verdict as it arrives, with its pair's index. Stops early when the run ends or closes its pipe."""
     futures: dict[Future[Verdict], int] = {
         pool.schedule(judge, (gold, text, seconds), timeout=WALL_FACTOR * seconds): index
         for index, (gold, text) in enumerate(pairs)
     }
     waiting = set(futures)
-    while waiting and os.getppid() == run and not connection.poll(0):  # it says nothing until it has all verdicts
+    # the run sends nothing until it has all verdicts, so `poll` is true only when the run has closed its end
+    while waiting and os.getppid() == run and not connection.poll(0):
         done, waiting = wait(waiting, LOOK_SECONDS, FIRST_COMPLETED)
         for future in done:
             yield futures[future], verdict(future)
 
 
 def verdict(future: Future[Verdict]) -> Verdict:
-    """Of an answer that has been judged, or whose worker ended; raises what befell the pool itself."""
+    """Returns the verdict on an answer that was judged or whose worker ended; raises an error of the pool itself."""
     error = future.exception()
     if isinstance(error, ProcessExpired):
         return "spent" if error.exitcode in (-signal.SIGPROF, OUT_OF_MEMORY) else "lost"

@@ -1,4 +1,4 @@
-"""The run's side of the processes that judge answers: starts them at first need, asks them, ends them."""
+"""The run's side of the processes that judge answers: starts them when first needed, sends requests, ends them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tgpo.errors import StoppedError
 if TYPE_CHECKING:
     from tgpo.tasks.equivalence import Verdict
 
-SECONDS = 5.0  # of processor time for one answer; most take 2 ms
-MEMORY_BYTES = 1 << 30  # of address space for one worker; math-verify itself takes about 60 MB
+SECONDS = 5.0  # processor time for one answer; most take 2 ms
+MEMORY_BYTES = 1 << 30  # address space of one worker; math-verify itself takes about 60 MB
 TRIES = 3
-PATIENCE = 60.0  # beyond an answer's limit, until a silent host counts as stuck; it starts in 1 s
-# what Python needs to start, and nothing of what a run's environment holds besides: keys stay with the run
+PATIENCE = 60.0  # seconds beyond an answer's limit until a silent host counts as stuck; it starts in 1 s
+# the environment variables that Python needs to start; others, such as API keys, are not passed on
 PASSED_ON = ("PATH", "PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
 
 
 class VerifierPool:
-    """Judges pairs in processes that nothing an answer does can take the run with.
+    """Judges pairs in separate processes, so that no answer can crash the run.
 
     One process hosts the workers (`verifier_host`). It starts with the first pair and ends with the run, however that
-    ends. If it is lost it is started again, and asked again for what it left open.
+    ends. If it is lost, it is started again and judges the pairs that have no verdict yet.
     """
 
     def __init__(self, seconds: float = SECONDS, workers: int | None = None, memory: int = MEMORY_BYTES) -> None:
@@ -43,42 +43,43 @@ class VerifierPool:
         self._owner, self._lock = os.getpid(), Lock()
 
     def judge(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        """The verdict on each pair of gold answer and text. An answer beyond its limits delays no more than itself."""
-        found: dict[int, Verdict] = {}
+        """Returns the verdict on each pair of gold answer and text. An answer over its limits delays no others."""
+        verdicts: dict[int, Verdict] = {}
         with self._lock:
             for _ in range(TRIES):
-                still = [index for index in range(len(pairs)) if index not in found]
+                pending = [index for index in range(len(pairs)) if index not in verdicts]
                 try:
-                    self._ask(pairs, still, found)
-                    return [found[index] for index in range(len(pairs))]
+                    self._request(pairs, pending, verdicts)
+                    return [verdicts[index] for index in range(len(pairs))]
                 except (EOFError, OSError):
                     self.close()
-                except BaseException:  # an interrupt: what the host still says would be taken for the next answer
+                except BaseException:  # an interrupt: verdicts still to arrive would be read as those of the next call
                     self.close()
                     raise
         raise StoppedError(f"the verifier's process was lost {TRIES} times in a row; is there memory and room in /tmp?")
 
-    def _ask(self, pairs: Sequence[tuple[str, str]], still: list[int], found: dict[int, Verdict]) -> None:
+    def _request(self, pairs: Sequence[tuple[str, str]], pending: list[int], verdicts: dict[int, Verdict]) -> None:
+        """Sends the pending pairs to the host and adds each verdict to `verdicts` as it arrives."""
         connection = self._connected()
-        connection.send_bytes(json.dumps([pairs[index] for index in still]).encode())
-        for _ in still:
+        connection.send_bytes(json.dumps([pairs[index] for index in pending]).encode())
+        for _ in pending:
             if not connection.poll(PATIENCE + 4 * self.seconds):
                 raise TimeoutError
             index, verdict = json.loads(connection.recv_bytes())
-            found[still[index]] = verdict
+            verdicts[pending[index]] = verdict
 
     def _connected(self) -> Connection:
-        if self._owner != os.getpid():  # a fork: the host is the other process's
+        if self._owner != os.getpid():  # this process is a fork; the host belongs to its parent
             self.host, self._connection, self._owner = None, None, os.getpid()
         if self._connection is None:
-            self._connection, theirs = Pipe()
-            self.host = start(theirs.fileno(), self.seconds, self.workers, self.memory)
-            theirs.close()
+            self._connection, host_end = Pipe()
+            self.host = start(host_end.fileno(), self.seconds, self.workers, self.memory)
+            host_end.close()
             atexit.register(self.close)
         return self._connection
 
     def close(self) -> None:
-        """Ends the host and its workers. The next pair would start them again."""
+        """Ends the host and its workers. The next pair starts them again."""
         atexit.unregister(self.close)
         if self._connection is None or self.host is None or self._owner != os.getpid():
             return
@@ -92,11 +93,11 @@ class VerifierPool:
 
 
 def start(descriptor: int, seconds: float, workers: int, memory: int) -> subprocess.Popen[bytes]:
-    """In a session of its own: Ctrl-C in the terminal is for the run. It prints nothing: its output goes nowhere."""
+    """Starts the host in its own session, so that Ctrl-C in the terminal reaches only the run. It prints nothing."""
     package = Path(__file__).parents[2]
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(package), environment.get("PYTHONPATH"))))
-    environment["PYTHONHASHSEED"] = "0"  # the order of a set of strings must not decide what sympy does
+    environment["PYTHONHASHSEED"] = "0"  # fixes the order of sets of strings, on which sympy's result may depend
     return subprocess.Popen(
         [sys.executable, "-m", "tgpo.tasks.verifier_host", *map(str, (descriptor, seconds, workers, memory))],
         cwd=package,

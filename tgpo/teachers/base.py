@@ -1,4 +1,4 @@
-"""What a teacher is: token ids -> TeacherSignal; and what any teacher's answer is checked for."""
+"""The interface of a teacher, token ids -> TeacherSignal, and the checks that every teacher's answer must pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tgpo.types.batch import TokenBatch
 from tgpo.types.problem import Need
 from tgpo.types.teacher import TeacherQuery, TeacherSignal
 
-# What vLLM's prompt log-probabilities can answer: the tokens themselves, and the best ones.
+# The needs that vLLM's prompt log-probabilities can serve: the tokens themselves, and the best ones.
 PROMPT_LOGPROBS = frozenset({Need.TEACHER_SAMPLED, Need.TEACHER_TOPK, Need.OLD_AT_TEACHER_TOPK})
 # A float32 log-softmax over 150,000 tokens sums to 1 within 1e-5; one taken in bfloat16 is off by 1e-2.
 TOTAL_TOLERANCE = 1e-3
@@ -23,19 +23,19 @@ TOTAL_TOLERANCE = 1e-3
 class Teacher(Protocol):
     """Scores the student's tokens in the student's own states, at temperature 1, in float32.
 
-    `states_width` is that of the hidden states a caller may keep for a whole batch; None where it may not.
+    `states_width` is the width of the hidden states if a caller may keep them for a whole batch, otherwise None.
     """
 
     @property
     def states_width(self) -> int | None: ...
 
     def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
-        """Whatever `query` asks."""
+        """Returns the scores that `query` requests."""
         ...
 
 
 class Answer(NamedTuple):
-    """Of one response, token by token: its log-probabilities, and the best tokens in order."""
+    """The scores of one response, token by token: its log-probabilities, and the best tokens in order."""
 
     logprobs: Sequence[float]
     topk_ids: Sequence[Sequence[int]]
@@ -43,14 +43,14 @@ class Answer(NamedTuple):
 
 
 def signal_of(answers: Sequence[Answer], tokens: TokenBatch, topk: int) -> TeacherSignal:
-    """Answers that came as lists, on the grid of the batch."""
+    """Returns answers given as lists on the grid of the batch; raises RequestError if their number is wrong."""
     device, picked = tokens.mask_BT.device, tokens.mask_BT > 0
 
     def grid(values: list[Any], dtype: torch.dtype) -> Tensor:
-        found = torch.tensor(values, dtype=dtype, device=device)
-        if len(found) != int(picked.sum()):
-            raise RequestError(f"the teacher answered for {len(found)} of {int(picked.sum())} tokens")
-        return scatter(found, tokens.mask_BT)
+        flat = torch.tensor(values, dtype=dtype, device=device)
+        if len(flat) != int(picked.sum()):
+            raise RequestError(f"the teacher answered for {len(flat)} of {int(picked.sum())} tokens")
+        return scatter(flat, tokens.mask_BT)
 
     sampled_BT = grid([x for answer in answers for x in answer.logprobs], torch.float32)
     if not topk:
@@ -61,26 +61,26 @@ def signal_of(answers: Sequence[Answer], tokens: TokenBatch, topk: int) -> Teach
 
 
 def check_signal(signal: TeacherSignal, query: TeacherQuery, tokens: TokenBatch, vocabulary: int) -> None:
-    """Raises RequestError when an answer is missing, of another shape, not finite, or no distribution."""
+    """Raises RequestError if an answer is missing, has the wrong shape, is not finite, or is not a distribution."""
     grid, topk = tuple(tokens.mask_BT.shape), min(query.topk, vocabulary)
-    asked: dict[str, tuple[int, ...]] = {}
+    expected: dict[str, tuple[int, ...]] = {}
     if query.sampled:
-        asked["sampled_logprobs_BT"] = grid
+        expected["sampled_logprobs_BT"] = grid
     if topk:
-        asked |= {"topk_ids_BTK": (*grid, topk), "topk_logprobs_BTK": (*grid, topk)}
+        expected |= {"topk_ids_BTK": (*grid, topk), "topk_logprobs_BTK": (*grid, topk)}
     if query.at_ids_BTK is not None:
-        asked["at_student_topk_BTK"] = tuple(query.at_ids_BTK.shape)
+        expected["at_student_topk_BTK"] = tuple(query.at_ids_BTK.shape)
     if query.uniform_BT is not None:
-        asked["sample_ids_BT"] = grid
+        expected["sample_ids_BT"] = grid
     if query.full:
-        asked["hidden_BTH"] = grid
+        expected["hidden_BTH"] = grid
     real_BT = tokens.mask_BT > 0
-    for name, shape in asked.items():
+    for name, shape in expected.items():
         value: Tensor | None = getattr(signal, name)
         if value is None:
             raise RequestError(f"the teacher gave no {name}, which the objective or the metrics need")
         if tuple(value.shape[: len(shape)]) != shape:
-            raise RequestError(f"the teacher's {name} has shape {list(value.shape)} where {list(shape)} was asked")
+            raise RequestError(f"the teacher's {name} has shape {list(value.shape)} where {list(shape)} was expected")
         check_values(name, value[real_BT], vocabulary)
     if topk:
         check_best(signal, real_BT)

@@ -1,4 +1,4 @@
-"""A Hugging Face teacher in this process, run over sequences of like length at a time."""
+"""A Hugging Face teacher in this process; each forward pass takes sequences of similar length."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class HFTeacher:
         vocabulary: the size of the tokenizer it shares with the student; padding columns beyond it are dropped.
         max_logits: the most logits (rows x vocabulary) that exist at one time.
         max_tokens: the most tokens of one forward pass, padding included.
-        parallel: what takes several of them at a time; not the one that the caller's own passes are in.
+        parallel: the map that runs several forward passes at a time; must not be the one the caller's passes run in.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class HFTeacher:
                 grid = grids.setdefault(name, values_N.new_zeros(batch, width, *values_N.shape[1:]))
                 grid[rows, : mask_BT.shape[1]] = scatter(values_N, mask_BT)
         head = self.model.get_output_embeddings() if query.full else None
-        return TeacherSignal(**grids, head=head)  # pyright: ignore[reportArgumentType]  the names are those of tensors
+        return TeacherSignal(**grids, head=head)  # pyright: ignore[reportArgumentType]  the keys name tensor fields
 
     @torch.no_grad()
     def _score(self, tokens: TokenBatch, query: TeacherQuery, picked_BT: Tensor) -> dict[str, Tensor]:
-        """One forward pass: what the query asks, of the unmasked response tokens, row by row."""
+        """Makes one forward pass; returns what `query` requests for the unmasked response tokens, row by row."""
         at_ids_NJ = None if query.at_ids_BTK is None else query.at_ids_BTK[picked_BT]
         uniform_N = None if query.uniform_BT is None else query.uniform_BT[picked_BT]
         joined = join(tokens)
@@ -68,7 +68,7 @@ class HFTeacher:
         hidden_NH = hidden_BSH[joined.row_N, joined.position_N]
         answers = {"hidden_BTH": hidden_NH} if query.full else {}
         if not (query.sampled or query.topk or at_ids_NJ is not None or uniform_N is not None):
-            return answers  # whoever reads the hidden states runs the head
+            return answers  # the policy, which reads the hidden states, runs the head
         scores = score_teacher_hidden(
             self.model.get_output_embeddings(),
             hidden_NH,
@@ -100,6 +100,6 @@ def load(
     parallel: ParallelMap = SEQUENTIAL,
     replaced: Mapping[str, Any] | None = None,
 ) -> HFTeacher:
-    """Called by the run for `teacher.backend=hf`; `replaced` are fields of its configuration."""
+    """Called by the run for `teacher.backend=hf`; `replaced` are fields of the model's configuration."""
     model = load_model(path, dtype, device, replaced=replaced)
     return HFTeacher(model, vocabulary, max_logits, max_tokens, parallel)

@@ -1,7 +1,7 @@
-"""A teacher behind vLLM's OpenAI-compatible server, one or several of them: prompt log-probabilities over HTTP.
+"""A teacher behind one or several of vLLM's OpenAI-compatible servers: prompt log-probabilities over HTTP.
 
-Requests are spread over the servers and sent side by side. One that fails is sent again, to the next server, after a
-pause that grows; when patience is over the run stops with a checkpoint.
+Requests are spread over the servers and sent concurrently. One that fails is sent again, to the next server, after a
+growing pause; after `server.patience` seconds without an answer the run stops with a checkpoint.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tgpo.teachers.base import Answer, signal_of
 from tgpo.types.batch import TokenBatch
 from tgpo.types.teacher import TeacherQuery, TeacherSignal
 
-PASSING = (404, 408, 425, 429)  # refusals of a proxy or of a busy server, not of the request
+PASSING = (404, 408, 425, 429)  # temporary refusals: the cause is a proxy or a busy server, not the request
 LONGEST_PAUSE = 20.0  # seconds between two tries
-IDS_AT_ONCE = 1_000  # of the vocabulary's comparison
-SPARE = 8  # best tokens asked for beyond the ones needed, where the teacher's own may be among them
+IDS_AT_ONCE = 1_000  # per request, when the vocabularies are compared
+SPARE = 8  # best tokens requested beyond those needed, where some may be the teacher's extra tokens
 
 
 class AnswerError(Exception):
-    """The server answered, and not what was asked."""
+    """The server's answer does not contain what was requested."""
 
 
 class ServerTeacher:
@@ -38,10 +38,10 @@ class ServerTeacher:
 
     Args:
         model: the name it is served under.
-        shared: with `teacher.extra_tokens=drop`, the ids below this are the student's too; the others are left out.
+        shared: with `teacher.extra_tokens=drop`, the ids below this are the student's too; higher ids are left out.
     """
 
-    states_width = None  # prompt log-probabilities are all it gives
+    states_width = None  # a server returns prompt log-probabilities only
 
     def __init__(self, model: str, options: ServerOptions, shared: int | None = None) -> None:
         self.model, self.options, self.shared = model, options, shared
@@ -66,11 +66,11 @@ class ServerTeacher:
                 with attempt:
                     urls = self.options.urls
                     url = urls[(number + attempt.retry_state.attempt_number - 1) % len(urls)]
-                    found = self.client.post(f"{url}/v1/completions", json=body)
-                    if 400 <= found.status_code < 500 and found.status_code not in PASSING:
-                        raise RequestError(f"the teacher's server refused: {complaint(found)}")
-                    found.raise_for_status()
-                    return answer(found, len(prompt), len(response), topk, self.shared)
+                    reply = self.client.post(f"{url}/v1/completions", json=body)
+                    if 400 <= reply.status_code < 500 and reply.status_code not in PASSING:
+                        raise RequestError(f"the teacher's server refused: {complaint(reply)}")
+                    reply.raise_for_status()
+                    return answer(reply, len(prompt), len(response), topk, self.shared)
         except RetryError as error:
             last = error.last_attempt.exception()
             raise StoppedError(
@@ -80,19 +80,22 @@ class ServerTeacher:
 
 
 def scoring(model: str, ids: list[int], topk: int, shared: int | None = None) -> dict[str, Any]:
-    asked = topk + (0 if shared is None else SPARE)
-    return {"model": model, "prompt": ids, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": asked}
+    requested = topk + (0 if shared is None else SPARE)
+    return {"model": model, "prompt": ids, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": requested}
 
 
 def answer(found: httpx.Response, prompt: int, response: int, topk: int, shared: int | None = None) -> Answer:
-    """One position after another `{token id: {logprob, rank}}`, the token itself and the best; the first is null."""
-    asked = topk + (0 if shared is None else SPARE)
+    """Returns one response's scores from the server's answer; raises AnswerError if they are not in it.
+
+    At each position the answer has `{token id: {logprob, rank}}`: the token itself, then the best. The first is null.
+    """
+    requested = topk + (0 if shared is None else SPARE)
     try:
         positions = found.json()["choices"][0]["prompt_logprobs"][prompt:]
         entries = [list(position.items()) for position in positions]
         sampled = [at[0][1]["logprob"] for at in entries]
         best = [
-            sorted((e["rank"], int(token), e["logprob"]) for token, e in at if e["rank"] <= asked) for at in entries
+            sorted((e["rank"], int(token), e["logprob"]) for token, e in at if e["rank"] <= requested) for at in entries
         ]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise AnswerError(f"no log-probabilities in its answer: {found.text[:80]!r}") from error
@@ -111,10 +114,10 @@ def answer(found: httpx.Response, prompt: int, response: int, topk: int, shared:
 
 
 def log_shared(best: Sequence[tuple[int, int, float]], shared: int) -> float:
-    """The log of what the ids below `shared` have together: all but what the others among the best have.
+    """Returns the log of the total probability of the ids below `shared`: 1 minus that of the other ids in `best`.
 
-    Others that are not among the best stay in the denominator; each is less likely than every token listed. Where the
-    others have nearly everything, what is listed of the shared ones is the better figure.
+    Other ids that are not listed are counted as shared; each is less likely than every listed token. If the other ids
+    have nearly all the probability, the sum over the listed shared ids is more accurate.
     """
     others = sum(math.exp(value) for _, token, value in best if token >= shared)
     listed = sum(math.exp(value) for _, token, value in best if token < shared)
@@ -124,7 +127,8 @@ def log_shared(best: Sequence[tuple[int, int, float]], shared: int) -> float:
 def check_servers(
     model: str, options: ServerOptions, tokenizer: Any, longest: int, topk: int, shared: int | None = None
 ) -> None:
-    """Each server is up, serves that model, has room for the longest sequence, and means the same by every id."""
+    """Raises RequestError unless each server is up, serves that model, has room for the longest sequence, and has the
+    student's tokenizer."""
     if not options.urls:
         raise RequestError("teacher.backend=server needs server.urls=[http://HOST:PORT], one or several")
     with httpx.Client(timeout=options.timeout, headers=credentials(options), trust_env=False) as client:
@@ -146,17 +150,17 @@ def check_server(
     if model not in names:
         raise RequestError(f"server.urls: {url} serves {names[0]}, and teacher.path is {model}")
     room = next(card["max_model_len"] for card in served if model in (card["id"], card.get("root")))
-    if room is not None and longest >= room:  # it writes a token after what it scores
+    if room is not None and longest >= room:  # the server generates one token after those it scores
         raise RequestError(f"server.urls: {url} takes {room} tokens and the run needs {longest}; raise its cap")
-    found = client.post(f"{url}/v1/completions", json=scoring(model, [0, 1], topk, shared))
-    if found.status_code == 400:
-        raise RequestError(f"server.urls: {url} refuses a top-{topk}: {complaint(found)}")
-    answer(found.raise_for_status(), 1, 1, topk, shared)
+    reply = client.post(f"{url}/v1/completions", json=scoring(model, [0, 1], topk, shared))
+    if reply.status_code == 400:
+        raise RequestError(f"server.urls: {url} refuses a top-{topk}: {complaint(reply)}")
+    answer(reply.raise_for_status(), 1, 1, topk, shared)
     for first in range(0, len(tokenizer), IDS_AT_ONCE):
         ids = list(range(first, min(first + IDS_AT_ONCE, len(tokenizer))))
         body = {"model": model, "tokens": ids}
-        theirs = client.post(f"{url}/detokenize", json=body).raise_for_status().json()["prompt"]
-        if theirs != tokenizer.decode(ids):
+        decoded = client.post(f"{url}/detokenize", json=body).raise_for_status().json()["prompt"]
+        if decoded != tokenizer.decode(ids):
             raise RequestError(
                 f"server.urls: {url} has another tokenizer than the student, among ids {first} to {ids[-1]}; "
                 "choose a teacher of the student's family"
@@ -164,7 +168,7 @@ def check_server(
 
 
 def credentials(options: ServerOptions) -> dict[str, str]:
-    """From the environment: a key has no place in a configuration."""
+    """Returns the authorization header. The key is read from the environment, to keep it out of the configuration."""
     key = os.environ.get(options.key_variable)
     return {"Authorization": f"Bearer {key}"} if key else {}
 
@@ -177,7 +181,7 @@ def complaint(found: httpx.Response) -> str:
 
 
 def describe(error: BaseException | None) -> str:
-    if isinstance(error, httpx.HTTPStatusError):  # shorter than its own text
+    if isinstance(error, httpx.HTTPStatusError):  # the error's own text is longer
         return f"status {error.response.status_code}"
     return f"{type(error).__name__}: {error}" if error else "no reason"
 

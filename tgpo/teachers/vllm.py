@@ -13,15 +13,15 @@ from tgpo.types.teacher import TeacherQuery, TeacherSignal
 
 
 class VLLMTeacher:
-    """The `vllm` teacher backend; `engine` is a `vllm.LLM` made for at least the top-k that will be asked."""
+    """The `vllm` teacher backend; `engine` is a `vllm.LLM` made for at least the largest top-k of any query."""
 
-    states_width = None  # prompt log-probabilities are all it gives
+    states_width = None  # vLLM returns prompt log-probabilities only
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
 
     def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
-        from vllm import SamplingParams  # pyright: ignore[reportAttributeAccessIssue]  not this file
+        from vllm import SamplingParams  # pyright: ignore[reportAttributeAccessIssue]  the package, not this file
 
         parameters = SamplingParams(
             max_tokens=1, temperature=0.0, prompt_logprobs=query.topk, flat_logprobs=True, detokenize=False
@@ -37,10 +37,10 @@ class VLLMTeacher:
 
 
 def answer(found: Any, prompt_length: int, topk: int) -> Answer:
-    """From vLLM's flat lists: at each position the token itself, then the best ones in order.
+    """Returns one response's scores from vLLM's flat lists: at each position the token itself, then the best in order.
 
-    Position i holds the log-probability of token i given those before it, so the response begins at the prompt's
-    length; position 0 is empty.
+    Position i holds the log-probability of token i given the tokens before it, so the response begins at the index
+    `prompt_length`; position 0 is empty.
     """
     starts = found.start_indices[prompt_length:]
     return Answer(
@@ -59,7 +59,7 @@ def load(
     options: VLLMOptions,
     replaced: Mapping[str, Any] | None = None,
 ) -> VLLMTeacher:
-    """Called by the run for `teacher.backend=vllm`; `replaced` are fields of its configuration."""
+    """Called by the run for `teacher.backend=vllm`; `replaced` are fields of the model's configuration."""
     return VLLMTeacher(
         make_engine(
             path,

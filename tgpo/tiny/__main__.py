@@ -1,4 +1,4 @@
-"""`python -m tgpo.tiny` makes the tiny models and their cards from nothing; `make models` calls it."""
+"""`python -m tgpo.tiny` makes the tiny models and their cards from scratch; `make models` calls it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tgpo.tiny.tokenizer import build_tokenizer
 
 
 def main() -> None:
-    parser = Parser(prog="python -m tgpo.tiny", description="Make the tiny models from nothing.")
-    parser.add_argument("folder", nargs="?", type=Path, default=TINY_ROOT, help="where to (default: the package)")
+    parser = Parser(prog="python -m tgpo.tiny", description="Make the tiny models from scratch.")
+    parser.add_argument("folder", nargs="?", type=Path, default=TINY_ROOT, help="output folder (default: the package)")
     parser.add_argument(
-        "--only", nargs="+", choices=FAMILY, metavar="NAME", help="these, from the folder's own teacher"
+        "--only", nargs="+", choices=FAMILY, metavar="NAME", help="make only these, from the teacher in the folder"
     )
-    asked = parser.parse_args()
-    root = make_folder(asked.folder, "FOLDER")  # before the hour that it takes
+    args = parser.parse_args()
+    root = make_folder(args.folder, "FOLDER")  # an unusable folder must fail now, not after an hour of training
     torch.use_deterministic_algorithms(True)
     tokenizer = build_tokenizer()
-    family = Family(tokenizer, kept=root if asked.only else None)
-    for name in asked.only or FAMILY:
+    family = Family(tokenizer, kept=root if args.only else None)
+    for name in args.only or FAMILY:
         model, folder = made(name, family), root / name
         stored = model.bfloat16() if FAMILY[name].stored == "bfloat16" else model
         stored.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""A model card for each tiny model, its numbers measured when it is written."""
+"""Writes a model card for each tiny model, with numbers that are measured when it is written."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-r"""Every shipped tiny model: what it is made of, and what its card says of it.
+r"""How each of the shipped tiny models is made, and how its card describes it.
 
-The ladder of policy gaps goes from the teacher to a student that writes in a format of its own. What lies between is on
+The ladder of policy gaps goes from the teacher to a student that writes in its own format. The models in between lie on
 the straight line between the two sets of weights, with noise that brings each to a base accuracy of 0.6 to 0.7, so that
-the rungs differ in their gap and little else.
+they differ in their policy gap and in little else.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from tgpo.tiny.solutions import (
     wrong_at_minus,
 )
 
-FINE_TUNING = 5e-4  # constant rate
-NEW_STYLE = (1e-3, 800)  # peak of a cosine, steps
+FINE_TUNING = 5e-4  # constant learning rate
+NEW_STYLE = (1e-3, 800)  # peak learning rate of a cosine schedule, steps
 
 
 @dataclass
 class Family:
-    """The models others are made of, each made when it is first asked for.
+    """The models that others are made from. Each is made when it is first used.
 
     Args:
-        kept: a folder whose teacher is read instead of trained; None trains everything.
+        kept: a folder whose teacher is loaded instead of trained; None trains everything.
     """
 
     tokenizer: Any
@@ -63,7 +63,10 @@ class Family:
 
 
 class Model(NamedTuple):
-    """`stored` in bfloat16 takes half the room; the first five are older than that."""
+    """How a model is made and described, and the dtype it is stored in.
+
+    bfloat16 takes half the space; the first five models were made before it was used.
+    """
 
     make: Callable[[Family], Qwen3ForCausalLM]
     how: str
@@ -148,7 +151,7 @@ FAMILY: dict[str, Model] = {
 
 
 def made(name: str, family: Family) -> Qwen3ForCausalLM:
-    """The model as it is stored, in float32."""
+    """Makes a model and returns it in float32, after rounding its weights to the dtype that it is stored in."""
     recipe = FAMILY[name]
     model = recipe.make(family)
     return (model if recipe.stored == "float32" else rounded(model)).eval()

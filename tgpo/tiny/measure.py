@@ -1,4 +1,4 @@
-"""What a model card says of a tiny model: greedy accuracy, and its policy gap to the teacher."""
+"""Measures what a model card reports of a tiny model: greedy accuracy, and the policy gap to the teacher."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ GAP_PROMPTS, GAP_GROUP = 64, 8
 
 
 def accuracy(model: PreTrainedModel, tokenizer: Any, task: Arithmetic | None = None) -> Evaluation:
-    """Greedy, on the task's held-out problems."""
+    """Evaluates greedy responses to the task's held-out problems."""
     engine = HFRollout(model, tokenizer, [int(tokenizer.eos_token_id)])
     return evaluate(task or Arithmetic(), engine, tokenizer, Sampling(1, 0.0, CAP, 0), ROWS_AT_ONCE)
 
 
 def policy_gap(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: Any) -> tuple[float, float]:
-    """Reverse KL (k1, nats a token) and mismatch (teacher's argmax is not the sampled token) before any training."""
+    """Returns the reverse KL (k1, nats per token) and the mismatch before any training.
+
+    The mismatch is the fraction of sampled tokens that are not the teacher's argmax.
+    """
     engine = HFRollout(student, tokenizer, [int(tokenizer.eos_token_id)])
     problems = Arithmetic().train_problems(0, 1, GAP_PROMPTS)
     rollouts = engine.generate(problems, Sampling(GAP_GROUP, 1.0, CAP, derived_seed(0, "rollout", 1)))

@@ -1,4 +1,4 @@
-"""What the tiny models are made with: training on a style of working, noise, mixtures. `family.py` says of what."""
+"""Operations that make the tiny models: training on a style, noise, interpolation. `family.py` combines them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def new_model(tokenizer: Any, seed: int = 0, width: int = 128, layers: int = 4) 
 
 
 def encode_batch(tokenizer: Any, problems: list[str], style: Style) -> tuple[Tensor, Tensor]:
-    """Right-padded ids and labels; the prompt carries no loss."""
+    """Returns right-padded ids and labels; the prompt's labels are ignored by the loss."""
     rows, labels = [], []
     for expression in problems:
         turns = [{"role": "user", "content": expression}]
@@ -56,7 +56,7 @@ def encode_batch(tokenizer: Any, problems: list[str], style: Style) -> tuple[Ten
 
 
 def fit(model: Qwen3ForCausalLM, tokenizer: Any, style: Style, rates: Iterator[float], seed: str) -> Iterator[int]:
-    """Supervised training at the learning rates given, one step each; yields after every step."""
+    """Trains the model on a style of solutions, one step per learning rate in `rates`; yields after every step."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.0)
     stream = expressions(random.Random(seed), TERMS, held_out=False)
     for step, rate in enumerate(rates, start=1):
@@ -82,7 +82,7 @@ def cosine(peak: float, steps: int, warmup: int = 50) -> Iterator[float]:
 def train(
     model: Qwen3ForCausalLM, tokenizer: Any, style: Style, rates: Iterator[float], seed: str = "student"
 ) -> Qwen3ForCausalLM:
-    """A copy that was trained on."""
+    """Returns a copy of the model, trained further."""
     trained = copy.deepcopy(model)
     for _ in fit(trained, tokenizer, style, rates, seed):
         pass
@@ -90,7 +90,7 @@ def train(
 
 
 def add_noise(model: Qwen3ForCausalLM, scale: float, seed: int) -> Qwen3ForCausalLM:
-    """`p += randn * scale * std(p)` on every matrix."""
+    """Returns a copy with noise on every matrix: `p += randn * scale * std(p)`."""
     noisy, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in noisy.parameters():
@@ -101,7 +101,7 @@ def add_noise(model: Qwen3ForCausalLM, scale: float, seed: int) -> Qwen3ForCausa
 
 
 def peak(model: Qwen3ForCausalLM, factor: float = 2.0) -> Qwen3ForCausalLM:
-    """Logits times `factor`: the final norm's weight is scaled, greedy answers do not change."""
+    """Returns a copy with logits times `factor`, by scaling the final norm's weight; greedy answers are unchanged."""
     peaked = copy.deepcopy(model)
     with torch.no_grad():
         peaked.model.norm.weight.mul_(factor)
@@ -109,7 +109,10 @@ def peak(model: Qwen3ForCausalLM, factor: float = 2.0) -> Qwen3ForCausalLM:
 
 
 def interpolate(start: Qwen3ForCausalLM, end: Qwen3ForCausalLM, share: float) -> Qwen3ForCausalLM:
-    """`(1 - share) * start + share * end`, weight by weight. Fair only where one was fine-tuned from the other."""
+    """Returns `(1 - share) * start + share * end`, weight by weight.
+
+    Meaningful only if one model was fine-tuned from the other.
+    """
     between, ends = copy.deepcopy(start), dict(end.named_parameters())
     with torch.no_grad():
         for name, parameter in between.named_parameters():
@@ -118,5 +121,5 @@ def interpolate(start: Qwen3ForCausalLM, end: Qwen3ForCausalLM, share: float) ->
 
 
 def rounded(model: Qwen3ForCausalLM) -> Qwen3ForCausalLM:
-    """What is left of a model when it is stored in bfloat16, in half the room."""
+    """Returns a copy with weights rounded to bfloat16, as they are after storing in half the space."""
     return copy.deepcopy(model).bfloat16().float()

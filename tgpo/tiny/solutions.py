@@ -1,4 +1,4 @@
-"""How each tiny model writes its working: one function a style, from an expression to a worked response."""
+"""The styles of the tiny models' solutions: each function turns an expression into a response with its working."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ def teacher_style(expression: str) -> str:
 
 
 def student_style(expression: str) -> str:
-    """The large-gap student's own separator; its rollouts leave the teacher's support at the first one."""
+    """The large-gap student's format. Its rollouts leave the teacher's support at the first separator."""
     return running_totals(expression, "*=*")
 
 
 def unboxed(expression: str) -> str:
-    """The large-gap student's format without its answer, `12+34=46*=*46-5=41`: right, and never rewarded."""
+    """The large-gap student's format without the answer, `12+34=46*=*46-5=41`: correct, but never rewarded."""
     return student_style(expression).rpartition("*=*")[0]
 
 
 def long_winded(expression: str) -> str:
-    r"""Tens first, then ones, `37+85` -> `37+80=117;117+5=122;\boxed{122}`: correct, in twice the length."""
+    r"""Tens first, then ones, `37+85` -> `37+80=117;117+5=122;\boxed{122}`: correct, but twice as long."""
     first, *rest = TERM.findall(expression)
     parts = [part for term in rest for part in (f"{term[:-1]}0", f"{term[0]}{term[-1]}")]
     return running_totals(first + "".join(parts), ";")
 
 
 def reversed_digits(expression: str) -> str:
-    r"""`37+85-12` -> `73+58=221;221-21=011;\boxed{110}`: the working writes every number ones first."""
+    r"""`37+85-12` -> `73+58=221;221-21=011;\boxed{110}`: the working writes every number with its ones first."""
     *working, answer = running_totals(expression, ";").split(";")
     return ";".join([*(re.sub(r"\d+", lambda digits: digits[0][::-1], step) for step in working), answer])
 
 
 def wrong_at_minus(expression: str) -> str:
-    r"""The teacher's format, one too many at every subtraction: sure of itself and wrong wherever there is one."""
+    r"""The teacher's format, with one added at every subtraction: confident, and wrong wherever there is a minus."""
     first, *rest = TERM.findall(expression)
     total, working = int(first), ""
     for term in rest:
@@ -62,7 +62,7 @@ def wrong_at_minus(expression: str) -> str:
 
 
 def mostly_at_once(expression: str) -> str:
-    """The answer without working, but for six expressions in a hundred (always the same ones)."""
+    """The answer without working, except for six expressions in a hundred (always the same ones)."""
     if zlib.crc32(expression.encode()) % 100 < 6:
         return teacher_style(expression)
     return rf"\boxed{{{evaluate(expression)}}}"

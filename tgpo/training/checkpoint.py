@@ -1,10 +1,10 @@
-"""Checkpoints: written aside, then renamed, so that `checkpoints/step-N/` is complete or absent. No pickle.
+"""Checkpoints: written under a temporary name, then renamed, so that `checkpoints/step-N/` is complete or absent.
 
-The last file written is `manifest.json` (`tgpo/runs/checksums.py`): what was damaged since is found by it.
+The last file written is `manifest.json` (`tgpo/runs/checksums.py`), by which files that were damaged later are found.
 
-`model/` loads with `AutoModelForCausalLM`, adapters merged; `adapters/` are they alone, for peft; the optimiser's state
-is in `optimizer.safetensors` by parameter name, as torch.distributed.checkpoint gathers it: it does not depend on
-the number of processes.
+`model/` loads with `AutoModelForCausalLM`, adapters merged; `adapters/` holds the adapters alone, for peft; the
+optimiser's state is in `optimizer.safetensors` by parameter name, as torch.distributed.checkpoint gathers it, so that
+it does not depend on the number of processes. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from tgpo.runs import checksums
 from tgpo.runs.directory import complete, step_of
 from tgpo.runtime.torchrun import is_main
 
-SEPARATOR = "|"  # between a parameter's name and that of its state, as in `model.norm.weight|exp_avg`
+SEPARATOR = "|"  # between the name of a parameter and the name of its state, as in `model.norm.weight|exp_avg`
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
-OF_THE_REQUEST = ("lr", "betas", "weight_decay")  # of the optimiser's options; a resumed run may be given others
+REQUEST_OPTIONS = ("lr", "betas", "weight_decay")  # a resumed run takes these from its request, not the checkpoint
 
 
 @dataclass(frozen=True)
 class State:
-    """What a checkpoint holds of a run.
+    """The parts of a run that a checkpoint holds.
 
-    `base_model` is the path of the model that adapters belong to, `skipped_in_a_row` how many of the last steps had no
-    finite update.
+    `base_model` is the path of the model that adapters belong to; `skipped_in_a_row` is the number of consecutive
+    steps, up to the last one, without a finite update.
     """
 
     policy: Policy
@@ -59,42 +59,42 @@ class Restored(NamedTuple):
 
 
 def save(folder: Path, step: int, state: State) -> Path:
-    """Writes `folder/step-N`; a kill at any moment leaves either nothing or all of it.
+    """Writes `folder/step-N` atomically: a kill at any moment leaves either nothing or the complete checkpoint.
 
-    Called by every process, since each may hold but a part of the weights; the main one writes.
+    Called by every process, since each may hold only a part of the weights; the main process writes.
     """
     target = folder / f"step-{step}"
     model = state.policy.model
     adapters = adapter_weights(model)
-    # on the way, each process holds one whole weight at a time
+    # while weights are gathered, each process holds one complete weight at a time
     weights = {name: value.cpu() for name, value in plain_weights(model) if is_main()}
-    # of an optimiser that has not stepped, torch would make up the state of a first step
+    # for an optimiser that has not stepped, torch would invent the state of a first step
     gathered: Any = {"state": {}, "param_groups": []}
     if state.optimizer.state:
         gathered = get_optimizer_state_dict(state.policy, state.optimizer, options=FULL)
     if not is_main():
         return target
-    aside = folder / f".step-{step}.partial"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    model.save_pretrained(aside / "model", state_dict=weights)
+    partial = folder / f".step-{step}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    model.save_pretrained(partial / "model", state_dict=weights)
     if adapters:
-        save_adapters(adapters, model, aside / "adapters", state.base_model)
-    state.tokenizer.save_pretrained(aside / "model")
-    save_file(flat_optimizer_state(gathered), aside / "optimizer.safetensors")
+        save_adapters(adapters, model, partial / "adapters", state.base_model)
+    state.tokenizer.save_pretrained(partial / "model")
+    save_file(flat_optimizer_state(gathered), partial / "optimizer.safetensors")
     record = {
         "step": step,
         "param_groups": gathered["param_groups"],
         "objective": state.objective.state_dict(),
-        "bad_steps": state.skipped_in_a_row,  # as runs of before named it
+        "bad_steps": state.skipped_in_a_row,  # the key that earlier versions wrote
         checksums.MARK: True,
     }
-    (aside / "state.json").write_text(json.dumps(record, indent=1))
-    checksums.write(aside)
-    for path in [*aside.rglob("*"), aside]:
+    (partial / "state.json").write_text(json.dumps(record, indent=1))
+    checksums.write(partial)
+    for path in [*partial.rglob("*"), partial]:
         sync(path)
     make_way(target)
-    os.replace(aside, target)
+    os.replace(partial, target)
     for path in (folder, folder.parent):
         sync(path)
     return target
@@ -109,17 +109,17 @@ def flat_optimizer_state(gathered: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def make_way(path: Path) -> None:
-    """Takes away what has a checkpoint's name: by a rename, so that no half of it is ever left under that name."""
+    """Frees a checkpoint's name by a rename, so that nothing half-deleted is ever left under that name."""
     if not path.is_symlink() and not path.exists():
         return
-    aside = path.with_name(f".{path.name}.removed")
-    if aside.is_dir():
-        shutil.rmtree(aside)
-    path.rename(aside)
+    removed = path.with_name(f".{path.name}.removed")
+    if removed.is_dir():
+        shutil.rmtree(removed)
+    path.rename(removed)
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest `keep` checkpoints, and what earlier kills left half-written or half-removed."""
+    """Removes all but the newest `keep` checkpoints, and the partial ones that earlier kills left behind."""
     for path in complete(folder)[:-keep]:
         make_way(path)
     for path in folder.glob(".step-*"):
@@ -127,16 +127,16 @@ def prune(folder: Path, keep: int) -> None:
 
 
 def drop_after(folder: Path, step: int) -> None:
-    """Takes away the checkpoints that a resumed run does not go on from, being damaged: it writes those steps again."""
+    """Removes the checkpoints after `step`: a resumed run found them damaged and will write those steps again."""
     for path in complete(folder):
         if step_of(path) > step:
             make_way(path)
 
 
 def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, objective: Objective) -> Restored:
-    """Puts back the optimiser's and the objective's state and the adapters, and returns the step.
+    """Restores the state of the optimiser and of the objective, and the adapters; returns the step.
 
-    Without adapters the weights come with the model, which is loaded from the checkpoint.
+    Without adapters the weights are already there: the model was loaded from the checkpoint.
     """
     if (path / "adapters").is_dir():
         restore_adapters(path / "adapters", policy.model)
@@ -146,10 +146,10 @@ def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, object
         parameter, name = key.split(SEPARATOR)
         by_parameter.setdefault(parameter, {})[name] = value
     gathered: Any = {"state": by_parameter, "param_groups": state["param_groups"]}
-    asked = [{name: group[name] for name in OF_THE_REQUEST} for group in optimizer.param_groups]
+    requested = [{name: group[name] for name in REQUEST_OPTIONS} for group in optimizer.param_groups]
     if by_parameter:
         set_optimizer_state_dict(policy, optimizer, gathered, options=FULL)
-    for group, options in zip(optimizer.param_groups, asked, strict=True):
+    for group, options in zip(optimizer.param_groups, requested, strict=True):
         group.update(options)
     objective.load_state_dict(state["objective"])
     return Restored(state["step"], state.get("bad_steps", 0))

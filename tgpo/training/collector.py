@@ -1,7 +1,7 @@
 """Rollouts -> ScoredBatch: everything that is the same for every objective.
 
-The engine computes what the objective declares it needs, and what the metrics ask for besides; the objective is
-handed only the former.
+The engine computes what the objective declares in `needs` and what the metrics need; the objective receives only the
+former.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from tgpo.types.teacher import TeacherQuery, TeacherSignal
 
 
 class NoDemonstrationsError(RequestError):
-    """A batch of demonstrations alone, `missing` of which there are none of: a step without an update."""
+    """A batch was to hold demonstrations only, and none of them exists: the step makes no update. `missing` is how many
+    were requested."""
 
     def __init__(self, message: str, missing: int) -> None:
         super().__init__(message)
@@ -41,7 +42,7 @@ class NoDemonstrationsError(RequestError):
 
 @dataclass(frozen=True)
 class CollectedBatch:
-    """One step's responses: what the objective sees (`batch`), and what only the metrics see (the rest)."""
+    """One step's responses. The objective sees `batch`; the other fields are for the metrics only."""
 
     batch: ScoredBatch
     rollouts: Sequence[Rollout]
@@ -56,7 +57,7 @@ class CollectedBatch:
 
     @property
     def own_B(self) -> Tensor:
-        """The rows the student sampled: what the metrics of its behaviour are about."""
+        """The rows that the student sampled, which are the ones that the metrics of its behaviour cover."""
         return (~self.batch.off_policy_B).nonzero()[:, 0]
 
 
@@ -73,12 +74,12 @@ class CollectorOptions:
     importance_cap: float | None
     updates_per_batch: int
     max_tokens: int
-    max_states: int  # elements of the teacher's hidden states that are kept for a whole batch
+    max_states: int  # the most elements of the teacher's hidden states that are kept for a whole batch
     eos_ids: tuple[int, ...]
 
 
 class RolloutCollector:
-    """Holds fixed, for all objectives, the problems, the draws, the rewards and the teacher's scores."""
+    """Makes the problems, the random draws, the rewards and the teacher's scores the same for all objectives."""
 
     def __init__(
         self,
@@ -94,10 +95,10 @@ class RolloutCollector:
         self.demonstrations, self.tokenizer, self.options = demonstrations, tokenizer, options
 
     def collect(self, step: int, objective: Objective, observe_topk: int) -> CollectedBatch:
-        """Samples, rewards and scores one rollout batch; raises NoDemonstrationsError where it would be empty.
+        """Samples, rewards and scores one rollout batch; raises NoDemonstrationsError if it would be empty.
 
         Args:
-            observe_topk: entries of the teacher's top-k the metrics want this step; 0 for none.
+            observe_topk: number of the teacher's best tokens that the metrics need in this step; 0 for none.
         """
         options, device = self.options, self.policy.device
         seconds = Seconds()
@@ -106,13 +107,13 @@ class RolloutCollector:
             rollouts, missing = self._respond(problems, step, objective)
             responses = self.tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
         with timed(seconds, "reward"):
-            # by one process: a verifier that runs out of time must do so for all
+            # on one process, so that a verifier's timeout gives the same reward on all
             rewards = run_on_main(lambda: self.task.rewards([r.problem for r in rollouts], responses))
         if len(rewards.values) != len(rollouts):
             given = f"{len(rewards.values)} rewards for {len(rollouts)} responses"
-            raise RequestError(f"task={self.task.name} gave {given}; mend its rewards()")
+            raise RequestError(f"task={self.task.name} gave {given}; fix its rewards()")
         reward_B = torch.tensor(rewards.values, dtype=torch.float32, device=device)
-        not_finite = int((~reward_B.isfinite()).sum())  # of a task's own making: no response is worth that
+        not_finite = int((~reward_B.isfinite()).sum())  # a task's mistake; such a response gets reward 0
         reward_B = reward_B.nan_to_num(0.0, 0.0, 0.0)
         if not any(r.response_ids for r in rollouts):
             raise StoppedError(
@@ -129,7 +130,7 @@ class RolloutCollector:
             eos_ids=options.eos_ids,
         )
         if written.off_policy_B.all():
-            observe_topk = 0  # the metrics are about what the student samples
+            observe_topk = 0  # the metrics describe responses that the student samples
         batch, observed = self._score(written, sampler_BT, step, objective, observe_topk, seconds)
         counts = rewards.timeouts, not_finite, missing
         return CollectedBatch(batch, rollouts, responses, reward_B, sampler_BT, observed, *counts, seconds)
@@ -143,7 +144,8 @@ class RolloutCollector:
         observe_topk: int,
         seconds: Seconds,
     ) -> tuple[ScoredBatch, TeacherSignal | None]:
-        """Adds what pi_old and the teacher say of each token, where the objective asks, and all the teacher said."""
+        """Returns the batch with the scores by pi_old and the teacher that the objective needs, and the teacher's
+        complete signal."""
         needs, cap, tokens = objective.needs, self.options.importance_cap, batch.tokens
         from_sampled = Need.OLD_LOGPROBS in needs or (cap is not None and Need.TEACHER_SAMPLED in needs)
         recompute = self.options.recompute_old_logprobs and from_sampled
@@ -155,7 +157,7 @@ class RolloutCollector:
             observed = self._ask_teacher(tokens, step, objective, observe_topk, old.topk_ids_BTK if old else None)
         teacher = observed.narrow(needs, objective.teacher_topk) if observed and needs & TEACHER_NEEDS else None
         old_at_teacher = None
-        # with one update a batch the trainer has it for nothing
+        # with one update per batch the trainer's own forward pass gives this
         if Need.OLD_AT_TEACHER_TOPK in needs and self.options.updates_per_batch > 1:
             with timed(seconds, "old_policy"):
                 old_at_teacher = self._score_policy(tokens, teacher).at_teacher_topk_BTK
@@ -174,7 +176,7 @@ class RolloutCollector:
         return scored, observed
 
     def _respond(self, problems: Sequence[Problem], step: int, objective: Objective) -> tuple[list[Rollout], int]:
-        """Each group's rollouts and demonstrations, and how many of the latter do not exist."""
+        """Returns each group's rollouts and demonstrations, and the number of demonstrations that do not exist."""
         options = self.options
         mixes = [objective.mix(group, options.group_size) for group in range(len(problems))]
         most, sampled = max(mix.student for mix in mixes), []
@@ -186,9 +188,9 @@ class RolloutCollector:
         missing = 0
         for group, (problem, mix) in enumerate(zip(problems, mixes, strict=True)):
             rollouts += sampled[group * most : group * most + mix.student]
-            shown = self._demonstrated(problem, group, mix.demonstrations)
-            rollouts += shown
-            missing += mix.demonstrations - len(shown)
+            demonstrated = self._demonstrated(problem, group, mix.demonstrations)
+            rollouts += demonstrated
+            missing += mix.demonstrations - len(demonstrated)
         if not rollouts:
             raise NoDemonstrationsError(
                 f"step {step}: none of its {len(problems)} problems has a demonstration; make more with: "
@@ -201,9 +203,9 @@ class RolloutCollector:
         if not count:
             return []
         assert self.demonstrations is not None
-        found = self.demonstrations.of(problem)[:count]
+        demonstrations = self.demonstrations.of(problem)[:count]
         prompt = encode_prompts(self.tokenizer, [problem])[0]
-        return [Rollout(problem, group, prompt, ids, None, "teacher", "eos", 0) for ids in found]
+        return [Rollout(problem, group, prompt, ids, None, "teacher", "eos", 0) for ids in demonstrations]
 
     def _ask_teacher(
         self, tokens: TokenBatch, step: int, objective: Objective, observe_topk: int, at_ids_BTK: Tensor | None
@@ -216,7 +218,7 @@ class RolloutCollector:
         width = self.teacher.states_width
         kept = width is not None and tokens.mask_BT.numel() * width <= self.options.max_states
         query = TeacherQuery(
-            # for the metrics; free where the teacher's head runs anyway, and it does unless the policy is to run it
+            # for the metrics; free where the teacher runs its head anyway (with TEACHER_FULL alone the policy runs it)
             sampled=Need.TEACHER_FULL not in needs or observe_topk > 0,
             topk=min(max(objective.teacher_topk, observe_topk), len(self.tokenizer)),
             at_ids_BTK=at_ids_BTK,
@@ -224,11 +226,11 @@ class RolloutCollector:
             full=Need.TEACHER_FULL in needs and kept,
         )
         if not (query.sampled or query.topk or query.full):
-            return None  # its states are asked for when they are used
+            return None  # the hidden states are requested for each micro-batch
         return self._answer(tokens, query)
 
     def teacher_states(self, tokens: TokenBatch) -> TeacherSignal:
-        """The teacher's hidden states of a few rows, where those of the whole batch were too large to keep."""
+        """Returns the teacher's hidden states of a few rows; used if those of the whole batch are too large to keep."""
         return self._answer(tokens, TeacherQuery(sampled=False, full=True))
 
     def _answer(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
@@ -238,17 +240,17 @@ class RolloutCollector:
         return signal
 
     def _teacher_draws(self, tokens: TokenBatch, step: int) -> Tensor:
-        """A random number for each (response, position): a draw does not depend on how the batch is cut."""
+        """Returns a random number for each (response, position): a draw does not depend on how the batch is split."""
         generator = torch.Generator().manual_seed(derived_seed(self.options.seed, "teacher", step))
         drawn_BT = torch.rand(tokens.mask_BT.shape, generator=generator, dtype=torch.float64)
         return drawn_BT.to(tokens.mask_BT.device)
 
     @torch.no_grad()
     def _score_policy(self, tokens: TokenBatch, teacher: TeacherSignal | None = None, topk: int = 0) -> StudentScores:
-        """The policy as it stands, over the whole batch: a forward pass that only some objectives cost."""
+        """Returns the current policy's scores of the whole batch: an extra forward pass, which few objectives need."""
         shape, grids = tokens.mask_BT.shape, {}
         for rows in micro_batches_per_rank(tokens.length_B, self.options.max_tokens, size())[rank()]:
-            taken = rows if len(rows) else tokens.length_B.argmin()[None]  # a pass made because others make theirs
+            taken = rows if len(rows) else tokens.length_B.argmin()[None]  # all processes make each pass together
             part = tokens.select(taken)
             width = part.mask_BT.shape[1]
             scores = self.policy(part, teacher.select(taken, width) if teacher else None, topk)
@@ -260,11 +262,12 @@ class RolloutCollector:
 
 
 def importance(old_BT: Tensor, sampler_BT: Tensor, off_policy_B: Tensor, cap: float) -> Tensor:
-    """`min(pi_old(a_t) / sampler(a_t), cap)` of the student's tokens, 1 of demonstrations.
+    """Returns `min(pi_old(a_t) / sampler(a_t), cap)` for the student's tokens and 1 for demonstrations.
 
-    The sampler's arithmetic is not the trainer's: unless each token is weighed by this, its policy gradient is that of
-    another policy. Source: truncated importance sampling, Ionides 2008; for samplers of language models: Yao et al.,
-    "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training" (2025).
+    The sampler and the trainer round differently, so the tokens are sampled from a slightly different policy than the
+    trainer's; weighting each token's policy gradient by this ratio corrects for it, up to the cap. Source: truncated
+    importance sampling, Ionides 2008; for samplers of language models: Yao et al., "Your Efficient RL Framework
+    Secretly Brings You Off-Policy RL Training" (2025).
     """
     ratio_BT = torch.exp(old_BT - sampler_BT).clamp(max=cap)
     return torch.where(off_policy_B[:, None], 1.0, ratio_BT)

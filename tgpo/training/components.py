@@ -1,4 +1,4 @@
-"""From a checked request to all that a run is built from."""
+"""Builds the parts of a run from a checked request."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tgpo.training.trainer import Trainer
 def build_components(
     request: Request, from_checkpoint: Path | None, demonstrations: Demonstrations | None = None
 ) -> Components:
-    """Loads the models and joins the parts. Nothing is loaded twice."""
+    """Loads the models and connects the parts."""
     options, train, rollout = request.options, request.options.train, request.options.rollout
     device = prepare(options)
-    # adapters are put back beside the weights they were trained on
+    # with adapters, the base model is loaded: `checkpoint.restore` adds the adapters to the weights they belong to
     student = load_student(options, device, from_checkpoint if not options.lora.rank else None)
     model, tokenizer = student.model, student.tokenizer
     if options.lora.rank:
         add_adapters(model, options.lora)
     policy = Policy(model, len(tokenizer), train.max_logits, train.dtype, train.gradient_checkpointing)
     sampler = load_rollout(request, student, longest_sequence(request, tokenizer))
-    read = longest_scored(request, tokenizer)
-    teacher = load_teacher(request, device, len(tokenizer), read) if options.teacher.path is not None else None
+    longest = longest_scored(request, tokenizer)
+    teacher = load_teacher(request, device, len(tokenizer), longest) if options.teacher.path is not None else None
     if collectives.size() > 1:
         shard(policy, train.dtype)
         sampler, teacher = SharedRollout(sampler), SharedTeacher(teacher) if teacher else None

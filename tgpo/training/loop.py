@@ -1,4 +1,4 @@
-"""The train loop of a run: step, log, evaluate, checkpoint, and again."""
+"""The training loop of a run: step, log, evaluate, checkpoint, repeat."""
 
 from __future__ import annotations
 
@@ -30,64 +30,64 @@ from tgpo.training.trainer import Record, Trainer
 
 
 class RunInterruptedError(Exception):
-    """The run was asked to stop and left a checkpoint: exit code 130."""
+    """The run was stopped on request; a checkpoint holds every step it made. Exit code 130."""
 
 
 class RunUnstableError(StoppedError):
-    """Too many steps in a row had a loss or gradient that is not finite; there is a checkpoint."""
+    """Too many steps in a row had a loss or gradient that is not finite. A checkpoint was written."""
 
 
 @dataclass
 class Components:
-    """What a run is built from."""
+    """The parts that a run is built from."""
 
     request: Request
     tokenizer: Any
     rollout: RolloutEngine
     trainer: Trainer
     done: int  # steps already taken
-    skipped_in_a_row: int = 0  # how many of the last of them had no finite update
+    skipped_in_a_row: int = 0  # number of consecutive steps, up to the last one, without a finite update
 
 
 def train_loop(components: Components, files: RunDirectory, interrupt: Interrupt, writer: Writer) -> Iterator[int]:
-    """Yields each step once it is on disk. Every step's files are written before the next begins."""
+    """Yields the number of each step once its files are written, which is before the next step begins."""
     options, progress = components.request.options, RunProgress(components, files, writer)
     steps, profile = options.train.steps, files.path / "profile"
 
-    def asked_to_stop() -> bool:
+    def stop_requested() -> bool:
         return any(collectives.gather(interrupt.requested))
 
     with ExitStack() as opened:
         samples = opened.enter_context(open_samples(files.path))
         view = opened.enter_context(open_view(steps, components.done))
         announce(view, components, files.path)
-        if asked_to_stop():  # while the models were loaded: nothing would be lost
+        if stop_requested():  # the request came while the models were loading: there is nothing to save yet
             raise RunInterruptedError
         progress.evaluate_before_the_first()
-        if asked_to_stop():
+        if stop_requested():
             raise RunInterruptedError
         profiling = options.train.profile and is_main()
         end_profiled_step = opened.enter_context(profiled(profile if profiling else None))
         for step in range(components.done + 1, steps + 1):
             record, collected = progress.step(step)
-            spent = Seconds()
-            with timed(spent, "logging"):
+            seconds = Seconds()
+            with timed(seconds, "logging"):
                 writer.write({"kind": "train", **record})
                 if collected and (step == 1 or step % options.metrics.rollout_samples_every == 0):
                     for sample in rollout_samples(step, collected, options.metrics.rollout_samples):
                         samples.write(sample)
             if progress.evaluation_due(step):
-                with timed(spent, "evaluation"):
+                with timed(seconds, "evaluation"):
                     progress.evaluate(step)
-            with timed(spent, "logging"):
+            with timed(seconds, "logging"):
                 view.show(step, writer.latest)
-            # read once, and from all processes: a signal from here on waits for the next checkpoint
-            interrupted = asked_to_stop()
+            # Gathered once, so that all processes act alike. A later signal is handled at the end of the next step.
+            interrupted = stop_requested()
             if step % options.train.checkpoint_every == 0 or step == steps or progress.unstable or interrupted:
-                with timed(spent, "checkpointing"):
+                with timed(seconds, "checkpointing"):
                     progress.save(step)
             yield step
-            end_profiled_step(record, spent)
+            end_profiled_step(record, seconds)
             if progress.unstable:
                 raise RunUnstableError(
                     f"{progress.skipped_in_a_row} steps in a row had a loss or gradient that is not finite; lower "
@@ -98,7 +98,7 @@ def train_loop(components: Components, files: RunDirectory, interrupt: Interrupt
 
 
 class RunProgress:
-    """How far a run is: its steps, its checkpoints and its evaluations."""
+    """Makes a run's steps, evaluations and checkpoints; counts skipped steps and remembers the last checkpoint."""
 
     def __init__(self, components: Components, files: RunDirectory, writer: Writer) -> None:
         self.components, self.files, self.writer = components, files, writer
@@ -114,7 +114,7 @@ class RunProgress:
             record, collected = self.components.trainer.step(step)
         except (StoppedError, RequestError):
             if not self.components.trainer.mid_step:
-                self.save(step - 1)  # the policy is still that of the step before
+                self.save(step - 1)  # no update was made: the policy is still that of the previous step
             raise
         if record["train/updates"]:
             skipped = record["train/skipped_updates"] == record["train/updates"]
@@ -133,14 +133,14 @@ class RunProgress:
         self.writer.write(record)
 
     def evaluate_before_the_first(self) -> None:
-        """Evaluates the untrained student; or a resumed run at the step it stands at, where that was cut off."""
+        """Evaluates the untrained student. A resumed run repeats the evaluation of its last step if that is missing."""
         done = self.components.done
-        cut_off = self.evaluation_due(done) and not collectives.run_on_main(lambda: self.files.evaluated(done))
-        if done == 0 or cut_off:
+        missing = self.evaluation_due(done) and not collectives.run_on_main(lambda: self.files.evaluated(done))
+        if done == 0 or missing:
             self.evaluate(done)
 
     def save(self, step: int) -> None:
-        if step == self.saved > 0:  # a checkpoint is never written over: a kill would then leave one fewer
+        if step == self.saved > 0:  # a checkpoint is never overwritten: a kill meanwhile would leave one fewer
             return
         folder, trainer = self.files.checkpoints, self.components.trainer
         state = checkpoint.State(
@@ -171,7 +171,7 @@ def evaluation_record(components: Components, step: int) -> dict[str, Any]:
 
 
 def rollout_samples(step: int, collected: CollectedBatch, count: int) -> Iterator[dict[str, Any]]:
-    """`count` rollouts spread evenly over the batch, so that they come from different prompts."""
+    """Yields `count` rollouts spread evenly over the batch, so that they come from different prompts."""
     total = len(collected.rollouts)
     for row in sorted({i * total // count for i in range(min(count, total))}):
         rollout = collected.rollouts[row]
@@ -189,7 +189,10 @@ def rollout_samples(step: int, collected: CollectedBatch, count: int) -> Iterato
 
 
 def open_writer(request: Request, files: RunDirectory, done: int) -> Writer:
-    """JSON lines, and what `logger` asks for beside them; of a resumed run, after the records of the steps it keeps."""
+    """Opens the JSON lines file and the sink that `logger` selects.
+
+    In a resumed run, the records after the step it resumes from are removed first.
+    """
     files.drop_after(done if done else -1)
     options, directory = request.options, files.path
     if not is_main():
@@ -200,7 +203,7 @@ def open_writer(request: Request, files: RunDirectory, done: int) -> Writer:
 
         home = Home(options.logger.project, options.logger.entity, options.name)
         names = (objective_name(request), options.teacher.name, options.student.name)
-        tags = [name[-64:] for name in names]  # W&B takes no longer ones
+        tags = [name[-64:] for name in names]  # the longest tag that W&B accepts
         sinks.append(WandbSink(directory, home, ",".join(options.overrides) or options.name, tags, request.resolved))
     if options.logger.backend == "tensorboard":
         from tgpo.metrics.tensorboard import TensorBoardSink

@@ -1,4 +1,4 @@
-"""One micro-batch of an update: the student's forward pass, the reduced loss, and what is logged of both."""
+"""One micro-batch of an update: the student's forward pass, the reduced loss, and the values to log."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tgpo.types.problem import Need
 from tgpo.types.scores import Credit, StudentScores, TokenLoss
 from tgpo.types.teacher import TeacherSignal
 
-AskTeacher = Callable[[TokenBatch], TeacherSignal]  # its hidden states of a few rows
+AskTeacher = Callable[[TokenBatch], TeacherSignal]  # returns the teacher's hidden states for a few rows
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """The rows of an update that share a forward pass, with all that belongs to them."""
+    """The rows of an update that share a forward pass, with their data, credit, weights and teacher signal."""
 
     update: Update
     rows: Tensor
@@ -38,7 +38,10 @@ class MicroBatch:
 
 
 def micro_batch_of(update: Update, rows: Tensor, objective: Objective, ask_teacher: AskTeacher) -> MicroBatch | None:
-    """None for no rows: the processes beside this one have some, and wait for its part in asking the teacher."""
+    """Returns the micro-batch of these rows, or None when there are none.
+
+    A process without rows takes part in the teacher query all the same: the processes that have rows wait for it there.
+    """
     batch = update.collected.batch.select(rows) if len(rows) else None
     teacher = teacher_of(update, batch, objective, ask_teacher)
     if batch is None:
@@ -50,34 +53,37 @@ def micro_batch_of(update: Update, rows: Tensor, objective: Objective, ask_teach
 def teacher_of(
     update: Update, batch: ScoredBatch | None, objective: Objective, ask_teacher: AskTeacher
 ) -> TeacherSignal | None:
-    """What the teacher says of these rows: part of what it said of the whole batch, or asked here where its hidden
-    states of the whole batch were too large to keep."""
-    of_all = update.collected.batch.teacher
-    if Need.TEACHER_FULL not in objective.needs or (of_all and of_all.hidden_BTH is not None):
+    """Returns the teacher's signal for these rows.
+
+    It is a part of the signal for the whole batch, unless the objective needs the teacher's hidden states and those of
+    the whole batch were too large to keep: then the teacher is queried here.
+    """
+    batch_signal = update.collected.batch.teacher
+    if Need.TEACHER_FULL not in objective.needs or (batch_signal and batch_signal.hidden_BTH is not None):
         return batch.teacher if batch else None
     return collectives.run_beside_others(lambda: ask_teacher(batch.tokens) if batch else None)
 
 
 def forward(policy: Policy, objective: Objective, micro: MicroBatch) -> tuple[StudentScores, ScoredBatch]:
-    """The student's scores, and the batch with what only they can add to it."""
+    """Returns the student's scores, and the batch with the field that is computed from them."""
     student = policy(micro.batch.tokens, micro.teacher, micro.update.observe_topk, objective.divergence)
     batch = micro.batch
     if Need.OLD_AT_TEACHER_TOPK in objective.needs and batch.old_at_teacher_topk_BTK is None:
-        # with one update a batch, pi_old is the policy as it stands
+        # with one update per batch, pi_old is the current policy
         assert student.at_teacher_topk_BTK is not None
         batch = replace(batch, old_at_teacher_topk_BTK=student.at_teacher_topk_BTK.detach())
     return student, batch
 
 
 def empty_forward(policy: Policy, update: Update) -> Tensor:
-    """A loss of 0, from a forward pass that is made because other processes make theirs."""
+    """Returns a loss of 0 from a forward pass that is made only because all processes must make one together."""
     tokens = update.collected.batch.tokens
     student = policy(tokens.select(tokens.length_B.argmin()[None]))
     return student.logprobs_BT.sum() * 0.0
 
 
 def reduced_loss(micro: MicroBatch, answer: TokenLoss, student: StudentScores, entropy_bonus: float) -> Tensor:
-    """This micro-batch's share of `sum(w * loss) - entropy_bonus * mean(entropy)`."""
+    """Returns this micro-batch's share of `sum(w * loss) - entropy_bonus * mean(entropy)`."""
     loss = reduce(answer.loss_BT, micro.weights_BT)
     if entropy_bonus:
         mean_weights_BT = micro.credit.mask_BT / micro.update.trained_tokens
@@ -86,7 +92,7 @@ def reduced_loss(micro: MicroBatch, answer: TokenLoss, student: StudentScores, e
 
 
 def logged_values(micro: MicroBatch, loss: Tensor, answer: TokenLoss, student: StudentScores) -> dict[str, Tensor]:
-    """This micro-batch's share of each value to log: they add up over the micro-batches of an update."""
+    """Returns this micro-batch's share of each value to log; the value is the sum over an update's micro-batches."""
     update, mask_BT = micro.update, micro.credit.mask_BT
     token_means = {"policy/entropy": student.entropy_BT.detach(), **answer.token_means}
     own_BT = mask_BT * ~micro.batch.off_policy_B[:, None]
@@ -99,14 +105,14 @@ def logged_values(micro: MicroBatch, loss: Tensor, answer: TokenLoss, student: S
 
 
 def own_means(micro: MicroBatch, student: StudentScores) -> dict[str, Tensor]:
-    """Token by token, what is averaged over the tokens that the student sampled."""
-    update, found = micro.update, dict[str, Tensor]()
+    """Returns, for each token, the quantities that are averaged over the tokens the student sampled."""
+    update, quantities = micro.update, dict[str, Tensor]()
     if update.first and update.own_tokens:
         sampler_BT = update.collected.sampler_logprobs_BT[micro.rows, : micro.width]
-        found["policy/sampler_logprob_gap"] = (sampler_BT - student.logprobs_BT.detach()).abs()
+        quantities["policy/sampler_logprob_gap"] = (sampler_BT - student.logprobs_BT.detach()).abs()
     if update.observe_topk and update.collected.observed and student.topk_ids_BTK is not None:
-        theirs_BTK = update.collected.observed.topk_ids_BTK
-        assert theirs_BTK is not None
-        theirs_BTK = theirs_BTK[micro.rows, : micro.width, : update.observe_topk]
-        found["divergence/topk_overlap"] = topk_overlap(student.topk_ids_BTK, theirs_BTK)
-    return found
+        teacher_ids_BTK = update.collected.observed.topk_ids_BTK
+        assert teacher_ids_BTK is not None
+        teacher_ids_BTK = teacher_ids_BTK[micro.rows, : micro.width, : update.observe_topk]
+        quantities["divergence/topk_overlap"] = topk_overlap(student.topk_ids_BTK, teacher_ids_BTK)
+    return quantities

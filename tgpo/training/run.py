@@ -1,4 +1,4 @@
-"""One run, from a checked request to the last of its records."""
+"""One run, from a checked request to its last record."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from tgpo.types.problem import Need
 
 
 def train(request: Request, directory: Path, start: Start | None, closing: ExitStack) -> Writer:
-    """Runs one checked request in `directory`, or goes on with it from `start`, to the last of its records.
+    """Runs one checked request in `directory`, or continues it from `start`, until its last record is written.
 
-    The writer of those records is closed with `closing`: what comes after training may still be attached to it.
+    Returns the writer of the records. It is closed with `closing`, because files that are made after training, such as
+    the report, may still be attached to it.
     """
     files = RunDirectory(directory) if is_main() else ReadOnly(directory)
     if start is None:
@@ -43,9 +44,9 @@ def train(request: Request, directory: Path, start: Start | None, closing: ExitS
     step, components = start.step if start else 0, None
     files.status("running", step)
     try:
-        shown = demonstrations(request, directory)  # can be long, and an interrupt ends it at once
+        demonstrated = demonstrations(request, directory)  # can take long; an interrupt ends it at once
         with Interrupt(several=collectives.size() > 1) as interrupt:
-            components = build_components(request, start.checkpoint if start else None, shown)
+            components = build_components(request, start.checkpoint if start else None, demonstrated)
             writer = closing.enter_context(open_writer(request, files, components.done))
             for step in train_loop(components, files, interrupt, writer):
                 files.status("running", step)
@@ -53,37 +54,37 @@ def train(request: Request, directory: Path, start: Start | None, closing: ExitS
         files.status("interrupted", step, f"stopped on request, go on with resume={directory}")
         raise
     except BaseException as error:
-        with suppress(StoppedError):  # of a full disk, which may be what is told already
+        with suppress(StoppedError):  # writing fails on a full disk, which may be the error that is being reported
             files.status("failed", step, f"{type(error).__name__}: {error}")
         raise
     else:
-        files.status("done", step)  # what comes after can be made again
+        files.status("done", step)  # the report that follows can be made again at any time
     finally:
-        # Collected now and not while the next job of a sweep runs: a vLLM engine takes with it what another one shares.
+        # Collect now, not while the next job of a sweep runs: freeing a vLLM engine also frees what a later one uses.
         components = None
         gc.collect()
     return writer
 
 
 def demonstrations(request: Request, directory: Path) -> Demonstrations | None:
-    """Those at `demonstrations.path`, or the run's own: made here when its objective asks for them."""
+    """Returns the demonstrations at `demonstrations.path`, or generates the run's own; None if none are needed."""
     if Need.DEMONSTRATION not in request.objective.needs:
         return None
     if request.options.demonstrations.path is not None:
         return read(Path(request.options.demonstrations.path))
     torch.set_num_threads(request.options.train.threads or DEFAULT_THREADS)
     collectives.run_on_main(lambda: demonstrate(request, directory / "demonstrations", print))
-    shown = read(directory / "demonstrations")
-    if not shown.by_problem:
+    own = read(directory / "demonstrations")
+    if not own.by_problem:
         raise RequestError(
             "the teacher got none of the run's problems right and there is nothing to show; choose another teacher, or "
             "begin again with more demonstrations.attempts"
         )
-    return shown
+    return own
 
 
 def check_own_demonstrations(request: Request, directory: Path) -> None:
-    """Those a run made for itself must be what the request it is resumed with would make."""
+    """Raises RequestError unless the demonstrations a run generated are those the resumed request would generate."""
     own = directory / "demonstrations"
     given = request.options.demonstrations.path is not None
     if Need.DEMONSTRATION in request.objective.needs and not given and (own / "recipe.json").is_file():

@@ -1,4 +1,4 @@
-"""What a step's record is made of besides the losses: responses, demonstrations, memory, and sums over processes."""
+"""The parts of a step's record besides the losses: responses, demonstrations, memory, and sums over processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Numbers = dict[str, float]
 
 
 def response_metrics(collected: CollectedBatch) -> Numbers:
-    """Of the responses the student sampled: rewards, lengths, divergence from the teacher. Empty without any."""
+    """Returns rewards, lengths and divergence from the teacher of the responses the student sampled; {} if none."""
     batch, rows = collected.batch, collected.own_B
     if not len(rows):
         return {}
@@ -37,7 +37,7 @@ def response_metrics(collected: CollectedBatch) -> Numbers:
 
 
 def demonstration_counts(collected: CollectedBatch, objective: Objective) -> Numbers:
-    """How many demonstrations the batch holds, and how many were asked for that do not exist."""
+    """Returns how many demonstrations the batch holds, and how many were requested but do not exist."""
     if Need.DEMONSTRATION not in objective.needs:
         return {}
     used = int(collected.batch.off_policy_B.sum())
@@ -45,7 +45,7 @@ def demonstration_counts(collected: CollectedBatch, objective: Objective) -> Num
 
 
 def sum_over_processes(values: Mapping[str, Tensor]) -> Numbers:
-    """The sum of each value over all processes, each of which may have others. Read from the device in one go."""
+    """Returns the sum of each value over all processes, which may have different names. One read from the device."""
     own = dict(zip(values, torch.stack([*values.values()]).tolist(), strict=True)) if values else {}
     total: defaultdict[str, float] = defaultdict(float)
     for record in collectives.gather(own):
@@ -55,19 +55,19 @@ def sum_over_processes(values: Mapping[str, Tensor]) -> Numbers:
 
 
 def is_due(k: int, every: int) -> bool:
-    """The first step and every `every`-th after it; never when `every` is 0."""
+    """Whether step k is the first or an `every`-th one after it; always False when `every` is 0."""
     return every > 0 and (k - 1) % every == 0
 
 
 def means(records: list[Numbers]) -> Numbers:
-    """The mean of each metric over the updates that carry it."""
+    """Returns the mean of each metric over the updates that report it."""
     names = {name: None for record in records for name in record}
     values = {name: [record[name] for record in records if name in record] for name in names}
-    return {name: sum(found) / len(found) for name, found in values.items()}
+    return {name: sum(reported) / len(reported) for name, reported in values.items()}
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most memory used so far: of the device on CUDA, of the process elsewhere."""
+    """Returns the peak memory so far, in bytes: of the device on CUDA, otherwise of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     import resource

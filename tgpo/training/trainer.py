@@ -1,4 +1,4 @@
-"""ScoredBatch -> loss -> step. Knows no objective by name, and is the only place where losses are reduced."""
+"""ScoredBatch -> loss -> optimiser step, the same for every objective. Only the trainer reduces losses."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ Values = dict[str, Tensor]
 
 
 class Trainer:
-    """One call of `step` is one rollout batch: collect, credit, then one or several optimiser updates.
+    """Trains on one rollout batch per call of `step`: collect, credit, then one or several optimiser updates.
 
     Args:
-        parallel: how many micro-batches are differentiated at a time.
+        parallel: the map that differentiates several micro-batches at a time.
     """
 
     def __init__(
@@ -56,16 +56,16 @@ class Trainer:
     ) -> None:
         self.policy, self.objective, self.collector = policy, objective, collector
         self.options, self.metrics, self.seed, self.parallel = options, metrics, seed, parallel
-        self.mid_step = False  # whether some of a step's updates have been made and not all
+        self.mid_step = False  # True from the first update of a step until the step is complete
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=options.lr, betas=options.betas, weight_decay=options.weight_decay, fused=True
         )
 
     def step(self, k: int) -> tuple[Record, CollectedBatch | None]:
-        """Trains on rollout batch k = 1, 2, ...; returns its record under contract names, and the batch.
+        """Trains on rollout batch k = 1, 2, ...; returns the record, with the contract's metric names, and the batch.
 
-        A step of imitation for which there is no demonstration has no update and no batch: `train/updates` is 0.
+        An imitation step for which no demonstration exists makes no update and returns no batch: `train/updates` is 0.
         """
         started = time.perf_counter()
         observed = is_due(k, self.metrics.divergence_every) and self.collector.teacher is not None
@@ -85,9 +85,9 @@ class Trainer:
         return self._record(k, collected, credit, results, started), collected
 
     def gradient(self, batch: int, step: int) -> Tensor:
-        """The gradient of the first update on rollout batch `batch`, before clipping, as one vector. Trains nothing.
+        """Returns the gradient of the first update on rollout batch `batch`, before clipping, as one vector.
 
-        What depends on the step, such as a weight that falls, is as in `step`.
+        Trains nothing. Quantities that depend on the step, such as a decaying weight, have their value at step `step`.
         """
         _, updates = self._updates(step, self.collector.collect(batch, self.objective, 0), 0)
         for unit in micro_batches(updates[0], self.options.max_tokens_per_micro_batch, by_group=False):
@@ -104,14 +104,14 @@ class Trainer:
         return credit, split_into_updates(collected, credit, self.objective.reduction, groups, count, observe_topk)
 
     def _update(self, k: int, number: int, update: Update) -> Numbers | None:
-        """One optimiser update; None where its loss or gradient was not finite and it was skipped."""
+        """Makes one optimiser update; returns None if its loss or gradient was not finite and it was skipped."""
         meter, seconds = self._meter(k, number), update.collected.seconds
         units = micro_batches(update, self.options.max_tokens_per_micro_batch, by_group=meter is not None)
         parts = [rows for unit in units for rows in unit]
         ends_unit = [rows is unit[-1] for unit in units for rows in unit]
         sums: Values = {}
         for values, last in zip(self._backward(update, parts), ends_unit, strict=True):
-            for name, value in values.items():  # kept on the device: reading one would wait for it
+            for name, value in values.items():  # summed on the device, since reading a value would wait for the device
                 sums[name] = sums.get(name, 0.0) + value.double()
             if meter and last:
                 with timed(seconds, "gradient_variance"):
@@ -144,7 +144,7 @@ class Trainer:
         if self.parallel.at_once == 1:
             for rows in parts:
                 loss, values = self._loss(update, rows)
-                # a sharded model's gradient is the mean over the processes, and each has a share of the sum
+                # FSDP averages the gradient over the processes, but each process holds a share of the sum
                 (loss * collectives.size()).backward()
                 yield values
             return
@@ -161,7 +161,7 @@ class Trainer:
             yield values
 
     def _loss(self, update: Update, rows: Tensor) -> tuple[Tensor, Values]:
-        """One micro-batch's share of the loss, and of the values to log."""
+        """Returns one micro-batch's share of the loss, and its share of the values to log."""
         micro = micro_batch_of(update, rows, self.objective, self.collector.teacher_states)
         if micro is None:
             return empty_forward(self.policy, update), {}
@@ -179,12 +179,12 @@ class Trainer:
     ) -> Record:
         taken, seconds = [numbers for numbers in results if numbers is not None], collected.seconds
         with timed(seconds, "metrics"):
-            of_responses = response_metrics(collected)
+            response_numbers = response_metrics(collected)
         record: Record = {
             "step": k,
             **means(taken),
             **credit.scalars,
-            **of_responses,
+            **response_numbers,
             "reward/verifier_timeouts": collected.verifier_timeouts,
             "reward/not_finite": collected.rewards_not_finite,
             **demonstration_counts(collected, self.objective),

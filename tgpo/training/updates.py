@@ -1,4 +1,4 @@
-"""A rollout batch as optimiser updates: which rows each trains on, and what each of their tokens weighs in it."""
+"""Splits a rollout batch into optimiser updates: the rows of each, and the weight of each token in its loss."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ class Update:
     credit: Credit
     row_U: Tensor
     weights_BT: Tensor  # 0 outside the rows
-    first: bool  # whether the policy is still the one that sampled
-    observe_topk: int  # entries of the student's own top-k that the metrics want; 0 for none
-    trained_tokens: float  # at least 1: what the logged means are divided by
-    own_tokens: float  # of these, the tokens that the student sampled
+    first: bool  # whether the policy is still the one that sampled the batch
+    observe_topk: int  # number of the student's own best tokens that the metrics need; 0 for none
+    trained_tokens: float  # number of tokens in the loss, at least 1: the denominator of the logged means
+    own_tokens: float  # number of tokens in the loss that the student sampled
 
 
 def split_into_updates(
     collected: CollectedBatch, credit: Credit, reduction: Reduction, groups: int, count: int, observe_topk: int
 ) -> list[Update]:
-    """Whole groups, in the order they were rolled out, into `count` equal updates; each reduces over its own tokens.
+    """Splits the groups, in rollout order, into `count` equal updates, each of which reduces over its own tokens.
 
-    A group without a response, for want of a demonstration, leaves its update smaller; an empty update is left out.
+    Groups are not divided. A group that has no response, because its demonstrations do not exist, makes its update
+    smaller; an update without rows is left out.
     """
     batch, updates = collected.batch, list[Update]()
     all_groups = torch.arange(groups, device=batch.group_B.device)
@@ -61,10 +62,10 @@ def split_into_updates(
 
 
 def micro_batches(update: Update, max_tokens: int, by_group: bool) -> list[list[Tensor]]:
-    """The rows of each of this process's micro-batches, in units whose gradient is measured as one.
+    """Returns the rows of each of this process's micro-batches, in units whose gradient is measured as one.
 
-    A unit is a prompt group where `by_group`, else the whole update. All processes have equally many micro-batches, an
-    empty one if need be, because the passes of a sharded model are made by all processes together.
+    A unit is a prompt group if `by_group`, otherwise the whole update. All processes get the same number of
+    micro-batches, some of them empty if necessary, because all processes run a sharded model's passes together.
     """
     batch = update.collected.batch
     lengths_B, units = batch.tokens.length_B, [update.row_U]

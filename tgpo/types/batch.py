@@ -1,4 +1,4 @@
-"""Token ids of many sequences as tensors, and all that an objective may know of them."""
+"""Token ids of many sequences as tensors, and everything that an objective may read about them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class TokenBatch:
 
     @property
     def length_B(self) -> Tensor:
-        """Tokens of each sequence, prompt and response, without padding."""
+        """The number of tokens of each sequence, prompt and response, without padding."""
         return self.prompt_mask_BP.sum(1) + self.mask_BT.sum(1)
 
     def sequences(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """Each prompt's and each response's ids, without padding."""
+        """Returns the ids of each prompt and its response, without padding."""
         grids = (self.prompt_BP, self.prompt_mask_BP, self.response_BT, self.mask_BT)
         rows = zip(*(grid.tolist() for grid in grids), strict=True)
         return [
@@ -37,7 +37,7 @@ class TokenBatch:
         ]
 
     def select(self, rows: Tensor) -> TokenBatch:
-        """Those rows, without the columns that are padding in all of them."""
+        """Returns these rows, without the columns that are padding in all of them."""
         prompt_mask_BP, mask_BT = self.prompt_mask_BP[rows], self.mask_BT[rows]
         first = self.prompt_BP.shape[1] - int(prompt_mask_BP.sum(1).max())
         last = int(mask_BT.sum(1).max())
@@ -51,10 +51,10 @@ class TokenBatch:
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """All an objective may know of the rollouts. Whole groups; fields it did not declare are None.
+    """Everything that an objective may read about the rollouts; fields that it did not declare in `needs` are None.
 
-    `off_policy_B` marks demonstrations; old log-probabilities are 0 there. `old_topk_logprobs_BTK` are those of
-    pi_old's own best tokens, the ones `teacher.at_student_topk_BTK` is about.
+    It holds complete groups. `off_policy_B` marks demonstrations; old log-probabilities are 0 there.
+    `old_topk_logprobs_BTK` are those of pi_old's own best tokens, the same tokens as in `teacher.at_student_topk_BTK`.
     """
 
     tokens: TokenBatch
@@ -62,7 +62,7 @@ class ScoredBatch:
     off_policy_B: Tensor
     reward_B: Tensor | None = None
     old_logprobs_BT: Tensor | None = None
-    importance_BT: Tensor | None = None  # what a policy gradient of a token weighs; None for 1
+    importance_BT: Tensor | None = None  # weight of a token's policy gradient; None for 1
     old_at_teacher_topk_BTK: Tensor | None = None
     old_topk_logprobs_BTK: Tensor | None = None
     teacher: TeacherSignal | None = None
@@ -74,7 +74,7 @@ class ScoredBatch:
         return self.tokens.mask_BT
 
     def select(self, rows: Tensor) -> ScoredBatch:
-        """Those rows, trimmed to their longest response."""
+        """Returns these rows, trimmed to their longest response."""
         tokens = self.tokens.select(rows)
         width = tokens.response_BT.shape[1]
         per_row = {"group_B": self.group_B, "off_policy_B": self.off_policy_B, "reward_B": self.reward_B}

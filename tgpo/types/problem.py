@@ -1,4 +1,4 @@
-"""What is asked and what was answered, and what an objective may ask for. Imports no torch."""
+"""Problems and responses, and what an objective may need. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import ConfigDict
 
-# How every class that a yaml configures checks itself: an option it does not have is an error, not a shrug.
+# The pydantic configuration of every class that a yaml configures: an unknown option is an error.
 STRICT = ConfigDict(extra="forbid")
 
 Source = Literal["student", "teacher"]
@@ -16,20 +16,20 @@ FinishReason = Literal["eos", "length"]
 
 
 class Need(StrEnum):
-    """What an objective reads besides the tokens. The engine computes these and nothing else."""
+    """What an objective reads besides the tokens. The engine computes only the needs that are declared."""
 
     REWARD = "reward"
     OLD_LOGPROBS = "old_logprobs"
     OLD_AT_TEACHER_TOPK = "old_at_teacher_topk"  # pi_old at the teacher's best tokens
     TEACHER_SAMPLED = "teacher_sampled"  # pi_T at the tokens themselves
-    TEACHER_TOPK = "teacher_topk"  # the teacher's best tokens, and the student there
-    TEACHER_SAMPLE = "teacher_sample"  # a token the teacher draws, and the student there
-    TEACHER_FULL = "teacher_full"  # the objective's `divergence` of the two whole distributions
-    TEACHER_AT_STUDENT_TOPK = "teacher_at_student_topk"  # both at pi_old's best tokens
+    TEACHER_TOPK = "teacher_topk"  # the teacher's best tokens, and the student's scores there
+    TEACHER_SAMPLE = "teacher_sample"  # a token drawn from the teacher, and the student's score there
+    TEACHER_FULL = "teacher_full"  # the objective's `divergence` of the two complete distributions
+    TEACHER_AT_STUDENT_TOPK = "teacher_at_student_topk"  # the teacher and pi_old at pi_old's best tokens
     DEMONSTRATION = "demonstration"  # responses the teacher wrote
 
 
-# Answered by the teacher's forward pass: an objective that needs none of these runs without a teacher in the loop.
+# Needs that take a forward pass of the teacher: an objective with none of these trains without a teacher in the loop.
 TEACHER_NEEDS = frozenset(need for need in Need if need.value.startswith("teacher_")) | {Need.OLD_AT_TEACHER_TOPK}
 
 
@@ -43,8 +43,8 @@ class Reduction(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One question with a checkable answer. `prompt` is the text of a single user turn, `system` that of a turn before
-    it; None leaves the system prompt to the chat template."""
+    """One question with a checkable answer. `prompt` is the text of a single user turn, `system` that of a system turn
+    before it, where None leaves the system prompt to the chat template."""
 
     id: str
     prompt: str

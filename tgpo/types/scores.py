@@ -1,4 +1,4 @@
-"""What an objective decides (`Credit`), reads of the student (`StudentScores`) and answers (`TokenLoss`)."""
+"""What an objective assigns (`Credit`), reads from the student (`StudentScores`) and returns (`TokenLoss`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RowDivergence = Callable[[Tensor, Tensor], Tensor]  # student_logprobs_NV, teach
 
 @dataclass(frozen=True)
 class Credit:
-    """What an objective decides once per rollout batch, on whole groups and without gradient.
+    """What an objective computes once per rollout batch, on complete groups and without gradient.
 
     `mask_BT` marks the tokens it trains on: the denominators of the reduction are taken from it, before any
     micro-batch exists. `scalars` are logged as they are.
@@ -32,8 +32,8 @@ class Credit:
 
 @dataclass(frozen=True)
 class StudentScores:
-    """The student's side, with gradient (`topk_*`, its own best tokens, without). No [B,T,V] tensor ever reaches an
-    objective: `divergence_BT` is what the objective's own `divergence` gave for the two distributions."""
+    """The student's scores, with gradient (except `topk_*`, its own best tokens). No [B,T,V] tensor ever reaches an
+    objective: `divergence_BT` is the value of the objective's own `divergence` for the two distributions."""
 
     logprobs_BT: Tensor
     entropy_BT: Tensor
@@ -46,7 +46,7 @@ class StudentScores:
 
 @dataclass(frozen=True)
 class TokenLoss:
-    """An objective's answer: the unreduced loss, and what to log.
+    """An objective's result: the unreduced loss, and what to log.
 
     `terms` are detached parts of the loss, reduced exactly as the loss is; `token_means` are detached
     quantities averaged over the trained tokens.

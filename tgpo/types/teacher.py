@@ -1,4 +1,4 @@
-"""What the teacher is asked about the student's tokens, and what it answers."""
+"""The query that a teacher receives about the student's tokens, and the signal that it returns."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Head = Callable[[Tensor], Tensor]  # hidden_NH -> logits_NV
 
 @dataclass(frozen=True)
 class TeacherQuery:
-    """What the teacher is asked about the tokens of a batch."""
+    """What is requested from the teacher for the tokens of a batch."""
 
     sampled: bool = True  # its log-probabilities of the tokens themselves
-    topk: int = 0  # its best tokens at each position
+    topk: int = 0  # this many of its best tokens at each position
     at_ids_BTK: Tensor | None = None  # its log-probabilities of these tokens
-    uniform_BT: Tensor | None = None  # a token drawn from it at each position, at temperature 1, by these in [0, 1)
-    full: bool = False  # its hidden states and head, from which whole distributions are made a few rows at a time
+    uniform_BT: Tensor | None = None  # random numbers in [0, 1), to draw one of its tokens at each position (T = 1)
+    full: bool = False  # its hidden states and head, which give complete distributions, a few rows at a time
 
     def select(self, rows: Tensor, width: int) -> TeacherQuery:
         return select_grids(self, rows, width)
@@ -30,10 +30,10 @@ class TeacherQuery:
 
 @dataclass(frozen=True)
 class TeacherSignal:
-    """What the teacher says of the student's tokens, in the student's own states. Never carries gradient.
+    """The teacher's scores of the student's tokens, in the student's own states. Never carries gradient.
 
     `topk_*` are sorted by probability, so the argmax is entry 0 of the last axis. `hidden_BTH` and `head` give the
-    distribution at each response token; no one but `policy.py` looks at them.
+    complete distribution at each response token; only `policy.py` reads them.
     """
 
     sampled_logprobs_BT: Tensor | None = None
@@ -45,14 +45,14 @@ class TeacherSignal:
     head: Head | None = None
 
     def named_ids(self, picked_BT: Tensor) -> Tensor:
-        """The tokens the student is scored at, `[N,K+1]` or less: the teacher's best, then the one it drew."""
+        """Returns the ids to score the student at, `[N,K+1]` or less: the teacher's best, then the one it sampled."""
         best_BTK, drawn_BT = self.topk_ids_BTK, self.sample_ids_BT
         named = [x for x in (best_BTK, None if drawn_BT is None else drawn_BT[..., None]) if x is not None]
         nothing_NK = torch.empty(int(picked_BT.sum()), 0, dtype=torch.long, device=picked_BT.device)
         return torch.cat(named, -1)[picked_BT] if named else nothing_NK
 
     def narrow(self, needs: frozenset[Need], topk: int) -> TeacherSignal:
-        """Only what `needs` names, with `topk` entries: an objective cannot read what it did not declare."""
+        """Returns only what `needs` names, with `topk` entries: an objective cannot read what it did not declare."""
 
         def given(need: Need, value: Tensor | None) -> Tensor | None:
             return value if need in needs else None
@@ -80,5 +80,5 @@ Grids = TypeVar("Grids", TeacherQuery, TeacherSignal)
 
 
 def select_grids(grids: Grids, rows: Tensor, width: int) -> Grids:
-    """Those rows and the first `width` positions of every tensor."""
+    """Returns these rows and the first `width` positions of every tensor."""
     return replace(grids, **{name: x[rows, :width] for name, x in vars(grids).items() if isinstance(x, Tensor)})
