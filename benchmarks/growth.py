@@ -1,10 +1,10 @@
-"""Whether time grows as the arithmetic does: four times the batch, the length, the model; `make bench`.
+"""Measures whether time grows in proportion to arithmetic: four times the batch, the length, the model; `make bench`.
 
-`rkl` with an untrained student and teacher. Arithmetic is counted from the tokens there were: 2 N for one that is
-generated or scored and 6 N for one that is trained on, N without the embedding, and twice (six times) the products of
-attention. The shapes take turns; a rate is a step's arithmetic over its seconds, the share is of the matrix product's
-own rate in float32, measured in the same rounds on as many threads. The figure has a step's time against its
-arithmetic.
+The runs are of `rkl` with an untrained student and teacher. Operations are counted from the actual tokens: 2 N for one
+that is generated or scored and 6 N for one that is trained on, where N is the number of parameters without the
+embedding, plus twice (six times) the products of attention. The shapes take turns. A rate is a step's operations over
+its seconds; the share is relative to the rate of a float32 matrix product, measured in the same rounds on the same
+number of threads. The figure plots a step's time against its operations.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from transformers.utils import logging
 
 from benchmarks.objective_cost import save_model
-from benchmarks.record import HERE, setting, spread, told, write_results
+from benchmarks.record import HERE, format_ratio, setting, spread, write_results
 from tgpo.config.compose import request_from
 from tgpo.functional.batching import by_token_budget
 from tgpo.report.figures import COLOURS, to_svg
@@ -41,8 +41,8 @@ SHAPES = {
 WARM_UP, COUNTED = 1, 5
 PHASES = ("rollout", "teacher", "update")
 TICKS = [1, 2, 4, 8]
-NEAR = 0.15  # of proportional, which the figure's band shows
-SIDE = 1024  # of the square matrices whose product gives the peak
+NEAR = 0.15  # half the width of the figure's band around proportional time
+SIDE = 1024  # size of the square matrices whose product gives the peak
 
 
 def trainer_for(folder: Path, shape: dict[str, int]) -> Trainer:
@@ -64,7 +64,7 @@ def trainer_for(folder: Path, shape: dict[str, int]) -> Trainer:
 
 
 def arithmetic(trainer: Trainer, collected: CollectedBatch) -> float:
-    """Floating-point operations of the step: generated once, scored by the teacher once, trained on."""
+    """Returns the step's floating-point operations: each token is generated, scored and trained on once."""
     model: Any = trainer.policy.model
     config, weights = (
         model.config,
@@ -76,14 +76,14 @@ def arithmetic(trainer: Trainer, collected: CollectedBatch) -> float:
 
 
 def padding(trainer: Trainer, collected: CollectedBatch) -> float:
-    """The share of an update's tokens that are padding."""
+    """Returns the share of an update's tokens that are padding."""
     length_B = collected.batch.tokens.length_B
     parts = by_token_budget(length_B, trainer.options.max_tokens_per_micro_batch)
     return 1 - float(length_B.sum()) / sum(float(length_B[rows].max()) * len(rows) for rows in parts)
 
 
 def peak() -> float:
-    """Operations a second of one large matrix product."""
+    """Returns the operations per second of a large matrix product."""
     left, right = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
     left @ right
     started = time.perf_counter()
@@ -93,8 +93,8 @@ def peak() -> float:
 
 
 def measure() -> list[dict[str, Any]]:
-    """A shape a row; phases in seconds, `over_proportional` the time a step took over that of the base's rate."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in SHAPES}
+    """Returns a row per shape: phases in seconds; `over_proportional` is a step's time over that at the base's rate."""
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in SHAPES}
     with tempfile.TemporaryDirectory() as folder:
         trainers = {name: trainer_for(Path(folder) / str(i), shape) for i, (name, shape) in enumerate(SHAPES.items())}
         for k in range(1, WARM_UP + COUNTED + 1):
@@ -102,7 +102,7 @@ def measure() -> list[dict[str, Any]]:
             for name, trainer in trainers.items():
                 record, collected = trainer.step(k)
                 work, seconds = arithmetic(trainer, collected), float(record["time/step"])
-                found[name].append(
+                measured[name].append(
                     {
                         "seconds": seconds,
                         **{phase: float(record[f"time/{phase}"]) for phase in PHASES},
@@ -112,11 +112,11 @@ def measure() -> list[dict[str, Any]]:
                         "padding": padding(trainer, collected),
                     }
                 )
-    return [{"shape": name, **SHAPES[name], **summary(rounds, found["base"])} for name, rounds in found.items()]
+    return [{"shape": name, **SHAPES[name], **summary(rounds, measured["base"])} for name, rounds in measured.items()]
 
 
 def summary(rounds: list[dict[str, float]], base: list[dict[str, float]]) -> dict[str, Any]:
-    """Medians over the rounds that count; ratios to the base's of the same round."""
+    """Returns medians over the counted rounds; ratios are to the base's in the same round."""
     counted = list(zip(rounds, base, strict=True))[WARM_UP:]
     over = [b["operations_a_second"] / own["operations_a_second"] for own, b in counted]
     return {
@@ -143,7 +143,7 @@ def main() -> None:
 
 
 def table(record: dict[str, Any]) -> str:
-    """The README's rows, from the JSON."""
+    """Returns the README's rows, from the JSON."""
     lines = [
         "| | seconds a step | rollout, teacher, update | of the matrix product's peak | time / proportional to base, "
         "median [min, max] | padding |",
@@ -152,12 +152,14 @@ def table(record: dict[str, Any]) -> str:
     for row in record["rows"]:
         phases = ", ".join(f"{row[phase]:.2f}" for phase in PHASES)
         cells = [row["shape"], f"{row['seconds']:.2f}", phases, f"{row['share_of_peak']:.0%}"]
-        lines.append("| " + " | ".join([*cells, told(row["over_proportional"]), f"{row['padding']:.1%}"]) + " |")
+        lines.append(
+            "| " + " | ".join([*cells, format_ratio(row["over_proportional"]), f"{row['padding']:.1%}"]) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def figure(rows: list[dict[str, Any]]) -> str:
-    """A step's time against its arithmetic, both in multiples of the base's; the band is 15 % about proportional."""
+    """Draws a step's time against its operations, as multiples of the base's; the band is 15 % around proportional."""
     points = pd.DataFrame(
         {"shape": row["shape"], "work": row["work_over_base"], **row["time_over_base"]} for row in rows
     )

@@ -1,11 +1,11 @@
-"""What the output head of a large vocabulary costs in memory: `make bench`.
+"""Measures the memory that the output head of a large vocabulary needs: `make bench`.
 
-Each line is a process of its own that holds a random head of 151,936 x 896, hidden states of one response of 4,096
-tokens, and what the objective asks of the teacher; then computes the loss and its gradients once. Peak is the process's
-own (VmHWM, reset before), above what it held, and without the head's gradient, which any of them must leave behind; a
-side that needs more than the machine has free is said to.
-Ours is `tgpo.models.policy.Policy` and the objective as a run builds them; "whole" is the same over all logits at once,
-with autograd alone; TRL's is the function its trainer calls. Gradients of ours and of "whole" are compared.
+Each row is measured in a process of its own. It holds a random head of 151,936 x 896, hidden states of one response of
+4,096 tokens, and what the objective needs from the teacher; then it computes the loss and its gradients once. The peak
+is that of the process (VmHWM, reset before) above what it held, without the head's gradient, which every side has to
+produce. A side that needs more memory than the machine has free is reported as such.
+Ours is `tgpo.models.policy.Policy` and the objective as a run builds them; "whole" computes the same over all logits at
+once, with autograd alone; TRL's is the function its trainer calls. Gradients of ours and of "whole" are compared.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAX_LOGITS = 2**24  # train.max_logits of conf/train
 
 
 class Given(nn.Module):
-    """A model whose decoder has run already: its hidden states, and a head."""
+    """A model whose decoder has already run: it has random hidden states, and a head."""
 
     def __init__(self, length: int, width: int, vocabulary: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Given(nn.Module):
 
 
 def batch_for(objective: Objective, length: int, width: int, vocabulary: int) -> ScoredBatch:
-    """One response with all that the objective asks for, drawn at random."""
+    """Returns a batch of one response, with everything that the objective needs drawn at random."""
     grid, needs = (1, length), objective.needs
     topk = max(objective.teacher_topk, 1)
     best_BTK = torch.randn(*grid, topk).log_softmax(-1)
@@ -93,7 +93,7 @@ def batch_for(objective: Objective, length: int, width: int, vocabulary: int) ->
 def our_loss(objective: Objective, model: Given, batch: ScoredBatch, max_logits: int, dtype: str = "float32") -> Tensor:
     policy = Policy(model, model.head.out_features, max_logits, dtype)  # pyright: ignore[reportArgumentType]
     credit = objective.credit(batch, 1)
-    if credit.advantage_BT is not None:  # a group of one has none
+    if credit.advantage_BT is not None:  # it is 0 in a group of one, so other values are put in its place
         spread_BT = torch.linspace(-1, 1, batch.mask_BT.shape[1], device=batch.mask_BT.device)[None]
         credit = replace(credit, advantage_BT=spread_BT)
     student = policy(batch.tokens, batch.teacher, 0, objective.divergence)
@@ -102,15 +102,15 @@ def our_loss(objective: Objective, model: Given, batch: ScoredBatch, max_logits:
 
 
 def trl_loss(name: str, model: Given, batch: ScoredBatch) -> Tensor | None:
-    """Of the objectives that TRL has: its distillation, and the policy gradient of its GRPO."""
+    """Returns TRL's loss: distillation, or the policy gradient of its GRPO; None for objectives that it lacks."""
     hidden_BTH, mask_BT = model.hidden_BSH[:, :-1], batch.mask_BT
     beta = {"fkl": 0.0, "gkd": 0.5, "rkl": 1.0}.get(name)
     if beta is not None:
         from trl.trainer.distillation_trainer import _chunked_divergence_loss
 
         teacher_BTH = torch.randn_like(hidden_BTH)
-        theirs = batch.teacher.head if batch.teacher is not None else None  # ours may not need it
-        teacher_head = theirs.weight if isinstance(theirs, nn.Linear) else torch.randn_like(model.head.weight)
+        given_head = batch.teacher.head if batch.teacher is not None else None  # absent where ours does not need it
+        teacher_head = given_head.weight if isinstance(given_head, nn.Linear) else torch.randn_like(model.head.weight)
         return _chunked_divergence_loss(hidden_BTH, teacher_BTH, model.head.weight, teacher_head, mask_BT, beta)[0]
     if name == "grpo":
         from trl.trainer.utils import selective_log_softmax
@@ -121,12 +121,13 @@ def trl_loss(name: str, model: Given, batch: ScoredBatch) -> Tensor | None:
 
 
 def measure(side: str, name: str) -> dict[str, float]:
-    """Bytes above what was held and seconds; ours: the gradients' largest relative distance from `whole` too.
+    """Returns peak bytes above what was held, and seconds; for ours also the gradients' largest distance from `whole`.
 
-    Where memory runs out, `more_than_bytes` instead.
+    The distance is relative. Where memory runs out, the result is `more_than_bytes` instead.
     """
     available = memory("MemAvailable", Path("/proc/meminfo"))
-    resource.setrlimit(resource.RLIMIT_DATA, (available, available))  # or the kernel kills something, not always this
+    # without this limit the kernel kills some process, not always this one
+    resource.setrlimit(resource.RLIMIT_DATA, (available, available))
     try:
         return measured(side, name)
     except RuntimeError as error:
@@ -146,16 +147,16 @@ def measured(side: str, name: str) -> dict[str, float]:
     assert loss is not None
     loss.backward()
     seconds = time.perf_counter() - started
-    found = {"peak_bytes": memory("VmHWM") - held - bytes_of(model.head.weight), "seconds": seconds}
+    result = {"peak_bytes": memory("VmHWM") - held - bytes_of(model.head.weight), "seconds": seconds}
     if side == "ours":
-        found["gradient_difference"] = gradient_difference(objective)
-    return found
+        result["gradient_difference"] = gradient_difference(objective)
+    return result
 
 
 def gradient_difference(
     objective: Objective, length: int = CHECKED, width: int = WIDTH, vocabulary: int = VOCABULARY
 ) -> float:
-    """The largest relative distance of a gradient from that of all logits at once, on a response that leaves room."""
+    """Returns the largest relative distance of gradients from those over all logits at once, on a shorter response."""
     model, batch = Given(length, width, vocabulary), batch_for(objective, length, width, vocabulary)
     gradients = []
     for max_logits in (length * vocabulary // 8, length * vocabulary):
@@ -174,7 +175,7 @@ def bytes_of(x: Tensor) -> int:
 
 
 def reset_peak() -> int:
-    """The process's peak memory begins anew at what it holds, which is returned."""
+    """Resets the process's peak memory to what it holds now, and returns that."""
     Path("/proc/self/clear_refs").write_text("5")
     return memory("VmRSS")
 
@@ -185,20 +186,20 @@ def memory(field: str, file: Path = Path("/proc/self/status")) -> int:
 
 
 def rows(objectives: list[str]) -> list[dict[str, Any]]:
-    found = []
+    results = []
     for name in objectives:
         for side in SIDES:
             if side == "trl" and name not in ("grpo", "rkl", "fkl", "gkd"):
                 continue
             command = [sys.executable, "-m", "benchmarks.head_memory", "--measure", side, name]
-            answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-            found.append({"objective": name, "side": side, "bar_gb": BARS.get(name), **json.loads(answer)})
-            print(found[-1], flush=True)
-    return found
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+            results.append({"objective": name, "side": side, "bar_gb": BARS.get(name), **json.loads(output)})
+            print(results[-1], flush=True)
+    return results
 
 
 def together(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """With what was measured before of other objectives, in the order of all."""
+    """Returns the rows with those of other objectives from the last results, in the order of `OBJECTIVES`."""
     file = HERE / "results" / "head_memory.json"
     before = json.loads(file.read_text())["rows"] if file.is_file() else []
     again = {row["objective"] for row in measured}
@@ -207,7 +208,7 @@ def together(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table(record: dict[str, Any]) -> str:
-    """The README's rows, from the JSON."""
+    """Returns the README's rows, from the JSON."""
     by_cell = {(row["objective"], row["side"]): row for row in record["rows"]}
     lines = [
         "| objective | ours, GB | asked for | all logits at once | TRL | seconds: ours | at once | TRL | gradient |",

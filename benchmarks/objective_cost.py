@@ -1,9 +1,9 @@
-"""What an objective costs beyond `grpo` and beyond its teacher's forward pass: `make bench`.
+"""Measures what an objective costs beyond `grpo` and beyond its teacher's forward pass: `make bench`.
 
 One process, one batch shape, untrained models whose responses all run to the cap, so that the work is the same. In
 each round every objective takes one step, in an order that rotates; a ratio is (step - teacher's forward) of the
 objective over grpo's step of the same round. The teacher's forward, head included, is timed beside them on the same
-batch, because for a whole-vocabulary objective its head runs inside the update.
+batch, because for a full-vocabulary objective the teacher's head runs inside the update.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from transformers.utils import logging
 
-from benchmarks.record import setting, spread, told, write_results
+from benchmarks.record import format_ratio, setting, spread, write_results
 from tgpo.config.compose import request_from
 from tgpo.models.loading import load_tokenizer
 from tgpo.tasks.demonstrations import Demonstrations
@@ -29,7 +29,7 @@ from tgpo.types.batch import TokenBatch
 from tgpo.types.problem import TEACHER_NEEDS
 from tgpo.types.teacher import TeacherQuery
 
-# hidden width, vocabulary: the shipped models' shape, and one whose head is the greater part of it
+# hidden width, vocabulary: the shipped models' shape, and one with most of its parameters in the head
 SHAPES = {"101": (128, 101), "32,000": (512, 32_000)}
 OBJECTIVES = [
     "grpo", "constant_bonus", "tgpo_adv", "tgpo", "tgpo target=topk topk=20", "tgpo target=sample", "kdrl", "rkl",
@@ -40,7 +40,7 @@ WARM_UP, COUNTED = 1, 5
 
 
 def save_model(folder: Path, hidden: int, vocabulary: int, seed: int) -> None:
-    """An untrained model with the tiny tokenizer, filled up to the vocabulary."""
+    """Saves an untrained model, and the tiny tokenizer filled up to the vocabulary with unused tokens."""
     tokenizer = load_tokenizer("tiny:teacher")
     tokenizer.add_tokens([f"<unused{i}>" for i in range(vocabulary - len(tokenizer))])
     torch.manual_seed(seed)
@@ -52,7 +52,7 @@ def save_model(folder: Path, hidden: int, vocabulary: int, seed: int) -> None:
         )
     )  # fmt: skip
     with torch.no_grad():
-        model.lm_head.weight[tokenizer.eos_token_id] = 0  # no likelier than any other: the cap ends the responses
+        model.lm_head.weight[tokenizer.eos_token_id] = 0  # EOS is no likelier than others: the cap ends responses
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -75,12 +75,12 @@ def trainer_for(objective: str, folder: Path) -> Trainer:
     )
     steps = range(1, WARM_UP + COUNTED + 1)
     problems = [p for k in steps for p in request.task.train_problems(0, k, PROMPTS)]
-    shown = Demonstrations({(p.id, p.prompt): [(*range(9, 9 + CAP - 1), 1)] * GROUP for p in problems})
-    return build_components(request, None, shown).trainer
+    demonstrations = Demonstrations({(p.id, p.prompt): [(*range(9, 9 + CAP - 1), 1)] * GROUP for p in problems})
+    return build_components(request, None, demonstrations).trainer
 
 
 def measure(shape: str, folder: Path) -> list[dict[str, Any]]:
-    """A row an objective: seconds a step, the teacher's forward within it, and the rest as a ratio to grpo's step."""
+    """Returns a row per objective: seconds per step, the teacher's forward in it, and the rest over grpo's step."""
     save_model(folder / "student", *SHAPES[shape], seed=0)
     save_model(folder / "teacher", *SHAPES[shape], seed=1)
     trainers = {objective: trainer_for(objective, folder) for objective in OBJECTIVES}
@@ -107,13 +107,13 @@ def teacher_forward(trainer: Trainer, tokens: TokenBatch) -> float:
 def row(
     shape: str, trainer: Trainer, name: str, steps: list[float], forwards: list[float], grpo: list[float]
 ) -> dict[str, Any]:
-    asks = bool(trainer.objective.needs & TEACHER_NEEDS)
-    ratios = [(s - f * asks) / g for s, f, g in zip(steps, forwards, grpo, strict=True)][WARM_UP:]
+    needs_teacher = bool(trainer.objective.needs & TEACHER_NEEDS)
+    ratios = [(s - f * needs_teacher) / g for s, f, g in zip(steps, forwards, grpo, strict=True)][WARM_UP:]
     return {
         "vocabulary": shape,
         "objective": name,
         "seconds_a_step": statistics.median(steps[WARM_UP:]),
-        "teacher_forward": statistics.median(forwards[WARM_UP:]) if asks else 0.0,
+        "teacher_forward": statistics.median(forwards[WARM_UP:]) if needs_teacher else 0.0,
         "rest_over_grpo": spread(ratios),
     }
 
@@ -138,7 +138,7 @@ def main() -> None:
 
 
 def table(record: dict[str, Any]) -> str:
-    """The README's rows, from the JSON."""
+    """Returns the README's rows, from the JSON."""
     lines = [
         "| objective | vocabulary | step | of it, teacher | the rest / grpo, median [min, max] |",
         "| --- " * 5 + "|",
@@ -146,7 +146,7 @@ def table(record: dict[str, Any]) -> str:
     for row in record["rows"]:
         ratio = row["rest_over_grpo"]
         seconds = f"{row['seconds_a_step']:.2f} | {row['teacher_forward']:.2f}"
-        lines.append(f"| `{row['objective']}` | {row['vocabulary']} | {seconds} | {told(ratio)} |")
+        lines.append(f"| `{row['objective']}` | {row['vocabulary']} | {seconds} | {format_ratio(ratio)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Where a benchmark's numbers go: its JSON, and its table in the README."""
+"""Writes a benchmark's numbers: its JSON, and its table in the README."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def told(found: Mapping[str, float]) -> str:
-    """Of a `spread`."""
+def format_ratio(found: Mapping[str, float]) -> str:
+    """Formats a `spread` as `median [min, max]`."""
     return f"{found['median']:.2f} [{found['min']:.2f}, {found['max']:.2f}]"
 
 
 def setting(work: str, *packages: str) -> dict[str, Any]:
-    """What was done, where, and with which versions."""
+    """Returns what was done, on which machine, and with which package versions."""
     return {"work": work, "machine": machine(), "versions": {p: metadata.version(p) for p in packages}}
 
 
@@ -37,7 +37,7 @@ def machine() -> dict[str, Any]:
 
 
 def write_results(name: str, record: dict[str, Any], table: str) -> None:
-    """`results/NAME.json`, and the rows between `<!-- NAME -->` and `<!-- /NAME -->` of the README."""
+    """Writes `results/NAME.json`, and the rows between `<!-- NAME -->` and `<!-- /NAME -->` of the README."""
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     fill(HERE / "README.md", name, table)

@@ -1,7 +1,7 @@
-"""Response tokens a second against `model.generate`: `make bench`.
+"""Compares response tokens per second with those of `model.generate`: `make bench`.
 
-The same model, prompts, threads and number of responses, taken in turns: the shipped student, whose responses are of
-like length, and an untrained model, whose responses end at random, at any length up to the cap.
+The two take turns with the same model, prompts, threads and number of responses. The models are the shipped student,
+whose responses are of similar length, and an untrained one, whose responses end at random, at any length up to the cap.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from transformers.utils import logging
 
 from benchmarks.objective_cost import save_model
-from benchmarks.record import setting, spread, told, write_results
+from benchmarks.record import format_ratio, setting, spread, write_results
 from tgpo.config.compose import request_from
 from tgpo.models.loading import eos_ids, load_model, load_tokenizer
 from tgpo.rollout.base import Sampling, encode_prompts
@@ -28,7 +28,7 @@ from tgpo.types.problem import Problem
 GROUP = 8
 WARM_UP, COUNTED = 1, 5
 CASES = {"shipped student, 24 × 8 × 64": ("tiny:large-gap", 24, 64), "untrained, 64 × 8 × 256": (None, 64, 256)}
-Turn = Callable[[list[Problem], int], list[int]]  # problems and a seed; the lengths of the responses
+Turn = Callable[[list[Problem], int], list[int]]  # from problems and a seed to the lengths of the responses
 
 
 def our_turn(model: Any, tokenizer: Any, cap: int) -> Turn:
@@ -46,11 +46,11 @@ def their_turn(model: Any, tokenizer: Any, cap: int) -> Turn:
     def turn(problems: list[Problem], seed: int) -> list[int]:
         torch.manual_seed(seed)
         ids_BP, mask_BP = left_pad(encode_prompts(tokenizer, problems), tokenizer.pad_token_id, model.device)
-        answered = model.generate(
+        outputs = model.generate(
             ids_BP, attention_mask=mask_BP, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=cap,
             num_return_sequences=GROUP, eos_token_id=ends.tolist(), pad_token_id=tokenizer.pad_token_id,
         )  # fmt: skip
-        ended_BT = torch.isin(answered[:, ids_BP.shape[1] :], ends)
+        ended_BT = torch.isin(outputs[:, ids_BP.shape[1] :], ends)
         first_B = torch.where(ended_BT.any(1), ended_BT.int().argmax(1) + 1, ended_BT.shape[1])
         return first_B.tolist()
 
@@ -67,11 +67,11 @@ def measure(case: str, path: str, prompts: int, cap: int) -> dict[str, Any]:
         problems = list(task.train_problems(0, k, prompts))
         for name, turn in turns.items():
             started = time.perf_counter()
-            taken = turn(problems, k)
-            rates[name].append(sum(taken) / (time.perf_counter() - started))
-            lengths += taken
+            sampled = turn(problems, k)
+            rates[name].append(sum(sampled) / (time.perf_counter() - started))
+            lengths += sampled
     rates = {name: values[WARM_UP:] for name, values in rates.items()}
-    ratios = [ours / theirs for ours, theirs in zip(rates["ours"], rates["generate"], strict=True)]
+    ratios = [ours / generate for ours, generate in zip(rates["ours"], rates["generate"], strict=True)]
     return {
         "case": case,
         "tokens_a_second": {name: statistics.median(values) for name, values in rates.items()},
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def table(record: dict[str, Any]) -> str:
-    """The README's rows, from the JSON."""
+    """Returns the README's rows, from the JSON."""
     lines = [
         "| | mean length, longest | ours, tokens a second | `model.generate` | ours / theirs, median [min, max] |",
         "| --- " * 5 + "|",
@@ -106,7 +106,7 @@ def table(record: dict[str, Any]) -> str:
     for row in record["rows"]:
         rates, ratio, length = row["tokens_a_second"], row["ratio"], row["length"]
         cells = [row["case"], f"{length['mean']:.0f}, {length['longest']}", f"{rates['ours']:,.0f}"]
-        lines.append("| " + " | ".join([*cells, f"{rates['generate']:,.0f}", told(ratio)]) + " |")
+        lines.append("| " + " | ".join([*cells, f"{rates['generate']:,.0f}", format_ratio(ratio)]) + " |")
     return "\n".join(lines) + "\n"
 
 

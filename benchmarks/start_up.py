@@ -1,8 +1,8 @@
-"""Seconds before a run does anything: `make bench`.
+"""Measures the seconds before a run does anything: `make bench`.
 
 Each round starts fresh processes in turn: two bare imports, which show how busy the machine is, then `run.py --help`,
-a request composed, checked and put through preflight, and the default run until its first optimiser step is on disk
-(models loaded, the untrained student evaluated, a batch rolled out, scored and trained on). What counts is the median,
+the composition, checks and preflight of a request, and the default run until its first optimiser step is on disk
+(models loaded, the untrained student evaluated, a batch rolled out, scored and trained on). The results are the median
 and its ratio to `import torch`.
 """
 
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import machine, spread, told, write_results
+from benchmarks.record import format_ratio, machine, spread, write_results
 
 CHECKED = (
     "from tgpo.config.compose import request_from as of; from tgpo.preflight.checks import preflight; preflight(of([]))"
@@ -30,7 +30,7 @@ COMMANDS = {
     "compose, check and preflight": ["-c", CHECKED],
 }
 FIRST_STEP = "`run.py`, to its first optimiser step"
-LIMITS = {"`run.py --help`": 1.0, "compose, check and preflight": 3.0, FIRST_STEP: 8.0}  # promised of an idle machine
+LIMITS = {"`run.py --help`": 1.0, "compose, check and preflight": 3.0, FIRST_STEP: 8.0}  # promised for an idle machine
 ROUNDS = 7
 
 
@@ -41,7 +41,7 @@ def seconds(arguments: list[str]) -> float:
 
 
 def first_step() -> float:
-    """Until the record of step 1 is in the run's metrics; then the run is killed."""
+    """Returns the seconds until the record of step 1 is in the run's metrics; then kills the run."""
     with tempfile.TemporaryDirectory() as folder:
         metrics, started = Path(folder) / "metrics.jsonl", time.perf_counter()
         run = subprocess.Popen([sys.executable, "run.py", f"output_dir={folder}"], cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -84,12 +84,14 @@ def row(name: str, taken: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def table(record: dict[str, Any]) -> str:
-    """The README's rows, from the JSON."""
+    """Returns the README's rows, from the JSON."""
     lines = ["| | seconds, median | fastest | promised | / `import torch`, median [min, max] |", "| --- " * 5 + "|"]
     for row in record["rows"]:
         ratio, promised = row["over_import_torch"], row["promised"]
         limit = f"under {promised:.0f}" if promised else ""
-        lines.append(f"| {row['what']} | {row['seconds']:.2f} | {row['fastest']:.2f} | {limit} | {told(ratio)} |")
+        lines.append(
+            f"| {row['what']} | {row['seconds']:.2f} | {row['fastest']:.2f} | {limit} | {format_ratio(ratio)} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""Where the time of the default experiment goes: `make bench`.
+"""Measures where the time of the default experiment goes: `make bench`.
 
-One whole run with `train.profile=true`, the steps that the profiler traced left out. What only observes (logging,
-metrics, gradient variance, checkpointing) is to stay under a twentieth of a step.
+It is one complete run with `train.profile=true`, without the steps that the profiler traced. The parts that only
+observe (logging, metrics, gradient variance, checkpointing) are required to take less than a twentieth of a step.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def main() -> None:
 
 
 def table(record: dict[str, Any]) -> str:
-    """The README's rows, from the JSON."""
+    """Returns the README's rows, from the JSON."""
     parts = record["parts"]
     observing = sum(parts[name] for name in OBSERVING)
     rows = [(name.replace("_", " "), parts[name], "") for name in sorted(parts, key=parts.__getitem__, reverse=True)]
     rows.append(("all that only observes", observing, f" (under {ALLOWED:.0%} asked for)"))
     lines = ["| | milliseconds a step | share |", "| --- " * 3 + "|"]
-    for name, seconds, promised in rows:
+    for name, seconds, note in rows:
         share = seconds / record["seconds"]
-        lines.append(f"| {name} | {1000 * seconds / record['steps']:.1f} | {share:.1%}{promised} |")
+        lines.append(f"| {name} | {1000 * seconds / record['steps']:.1f} | {share:.1%}{note} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,8 +1,8 @@
-"""Seconds a step against TRL on the same work: `make bench`.
+"""Compares the seconds per step with TRL's on the same work: `make bench`.
 
-The tiny student and teacher, the same prompts and threads, float32, one process, at two shapes. The two take turns step
-by step: each of ours is run inside TRL's own end-of-step callback, so that both see the same machine. Learning rates
-are too small to change what is generated, so that the work stays the same.
+Both use the tiny student and teacher, the same prompts and threads, and float32 in one process, at two shapes. They
+take turns step by step: each of our steps runs inside TRL's end-of-step callback, so that both are measured under the
+same load. Learning rates are too small to change what is generated, so that the work stays the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import datasets
 from transformers import TrainerCallback
 from trl import DistillationConfig, DistillationTrainer, GRPOConfig, GRPOTrainer
 
-from benchmarks.record import setting, spread, told, write_results
+from benchmarks.record import format_ratio, setting, spread, write_results
 from tgpo.config.compose import request_from
 from tgpo.models.loading import load_model, load_tokenizer
 from tgpo.tasks.verifier import verify_responses
@@ -27,7 +27,7 @@ from tgpo.training.trainer import Trainer
 
 GROUP = 8
 SHAPES = {"24 × 8 × 64": (24, 64), "64 × 8 × 256": (64, 256)}  # prompts, and the most tokens of a response
-# objective, TRL's trainer, its options, our teacher where nothing is measured beside
+# objective, TRL's trainer, its options, our teacher in the run without extra metrics
 PAIRS = [
     ("grpo", "GRPOTrainer", {}, "none"),
     ("rkl", "DistillationTrainer", {"beta": 1.0}, "tiny"),
@@ -53,15 +53,15 @@ def ours(objective: str, shape: tuple[int, int], teacher: str, *overrides: str) 
 
 def theirs(kind: str, options: dict[str, Any], folder: str, callback: TrainerCallback, trainer: Trainer) -> Any:
     """TRL's trainer on the same models and prompts, with everything optional switched off."""
-    steps, asked = WARM_UP + COUNTED, trainer.collector.options
-    prompts = asked.prompts_per_batch
+    steps, rollout_options = WARM_UP + COUNTED, trainer.collector.options
+    prompts = rollout_options.prompts_per_batch
     student, tokenizer = load_model("tiny:large-gap", "float32", "cpu"), load_tokenizer("tiny:large-gap")
     problems = [p for k in range(1, steps + 2) for p in trainer.collector.task.train_problems(0, k, prompts)]
     rows = [{"prompt": [{"role": "user", "content": p.prompt}], "answer": p.answer} for p in problems]
     shared = {
         "output_dir": folder,
         "per_device_train_batch_size": prompts * GROUP,
-        "max_completion_length": asked.max_response_length,
+        "max_completion_length": rollout_options.max_response_length,
         "max_steps": steps,
         "learning_rate": LEARNING_RATE,
         "temperature": 1.0,
@@ -92,7 +92,7 @@ def theirs(kind: str, options: dict[str, Any], folder: str, callback: TrainerCal
 
 
 class TakeTurns(TrainerCallback):
-    """After each TRL step, one of each of ours."""
+    """Runs a step of each of our trainers after each step of TRL's."""
 
     def __init__(self, trainers: dict[str, Trainer]) -> None:
         self.trainers = trainers
@@ -114,7 +114,7 @@ class TakeTurns(TrainerCallback):
 
 
 def compare(shape: str, objective: str, kind: str, options: dict[str, Any], teacher: str) -> dict[str, Any]:
-    """Medians and the ratio of pairs, TRL over ours."""
+    """Returns the median seconds per step, and the ratios of pairs, TRL over ours."""
     size = SHAPES[shape]
     trainers = {"ours": ours(objective, size, teacher, *QUIET), "ours, all metrics": ours(objective, size, "tiny")}
     turns = TakeTurns(trainers)
@@ -146,7 +146,7 @@ def main() -> None:
 
 
 def table(record: dict[str, Any]) -> str:
-    """The README's rows, from the JSON."""
+    """Returns the README's rows, from the JSON."""
     lines = [
         "| work | ours | against | TRL | ours | ours, all metrics | TRL / ours, median [min, max] |",
         "| --- " * 7 + "|",
@@ -155,7 +155,8 @@ def table(record: dict[str, Any]) -> str:
         seconds, ratio = row["seconds_a_step"], row["trl_over_ours"]
         cells = [f"{seconds[name]:.2f}" for name in ("trl", "ours", "ours, all metrics")]
         lines.append(
-            f"| {row['shape']} | `{row['objective']}` | {row['against']} | {' | '.join(cells)} | {told(ratio)} |"
+            f"| {row['shape']} | `{row['objective']}` | {row['against']} | {' | '.join(cells)} | "
+            f"{format_ratio(ratio)} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -1,7 +1,8 @@
-"""`rollout=vllm` against bare `LLM.generate`, and what a weight sync costs: `make bench`, where vLLM is installed.
+"""Compares `rollout=vllm` with bare `LLM.generate`, and times a weight sync: `make bench`, where vLLM is installed.
 
-The bare engine is our own one, called with the same prompts and sampling parameters and its answers left as they come;
-the two take turns. Sync is timed at the shipped size and at 135M parameters (SmolLM2's shape, random weights).
+The bare engine is that of our rollouts, called with the same prompts and sampling parameters, and its outputs are not
+processed; the two take turns. Sync is timed at the shipped size and at 135M parameters (SmolLM2's shape, random
+weights).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from benchmarks.record import machine, spread, told, write_results
+from benchmarks.record import format_ratio, machine, spread, write_results
 from tgpo.config.compose import request_from
 from tgpo.models.loading import load_tokenizer
 from tgpo.models.vllm import installed_version
@@ -28,12 +29,12 @@ from tgpo.training.components import build_components
 from tgpo.training.trainer import Trainer
 from tgpo.types.problem import Problem
 
-PROMPTS, GROUP, CAP = 16, 8, 96  # the default experiment's
+PROMPTS, GROUP, CAP = 16, 8, 96  # as in the default experiment
 WARM_UP, COUNTED = 2, 10
 
 
 def tokens_a_second(rollout: Any, problems: Sequence[Problem]) -> dict[str, Any]:
-    """Ours over bare, in pairs."""
+    """Returns tokens per second of ours and of the bare engine, and the ratios of pairs, ours over bare."""
     from vllm import SamplingParams  # pyright: ignore[reportAttributeAccessIssue]
 
     ours: list[float] = []
@@ -61,7 +62,7 @@ def tokens_a_second(rollout: Any, problems: Sequence[Problem]) -> dict[str, Any]
 
 
 def sync_and_step(trainer: Trainer) -> dict[str, float]:
-    """Medians of the seconds that a weight sync and a whole step take."""
+    """Returns the median seconds of a weight sync and of a complete step."""
     seconds, rollout = [], trainer.collector.rollout
     for turn in range(5):
         started = time.perf_counter()
@@ -72,7 +73,7 @@ def sync_and_step(trainer: Trainer) -> dict[str, float]:
 
 
 def save_135m(folder: Path) -> None:
-    """SmolLM2-135M's shape and random weights, with the tiny tokenizer."""
+    """Saves a model of SmolLM2-135M's shape with random weights, and the tiny tokenizer."""
     torch.manual_seed(0)
     shape = LlamaConfig(
         vocab_size=49_152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
@@ -110,12 +111,12 @@ def main() -> None:
 
 
 def table(record: dict[str, Any]) -> str:
-    """The README's rows, from the JSON."""
+    """Returns the README's rows, from the JSON."""
     rates, sync = record["tokens_a_second"], record["sync"]
     ratio = rates["ours_over_bare"]
     lines = [
         "| response tokens a second | bare `LLM.generate` | ours / bare, median [min, max] |", "| --- " * 3 + "|",
-        f"| {rates['ours']:,.0f} | {rates['bare']:,.0f} | {told(ratio)} |", "",
+        f"| {rates['ours']:,.0f} | {rates['bare']:,.0f} | {format_ratio(ratio)} |", "",
         "| sync, at | seconds | of a step | of |", "| --- " * 4 + "|",
     ]  # fmt: skip
     for size, row in sync.items():

@@ -1,10 +1,10 @@
-"""The experiments that are a sweep and a table: how the runs of each are told apart. `NAME/README.md` says why."""
+"""The experiments that are a sweep and a table, and how the runs of each are grouped. `NAME/README.md` says why."""
 
 from __future__ import annotations
 
 from experiments.tables import COST, LENGTH, Experiment
 
-MEASURED = ("gradient_variance",)  # no sweep: a module of their own measures and writes
+MEASURED = ("gradient_variance",)  # without a sweep: each has a module that measures and writes
 KNOBS = ("weight", "beta", "demonstrations", "topk", "variant", "estimator")
 
 CATALOGUE = {

@@ -1,8 +1,8 @@
-"""What is committed of an experiment, as the comparison it is: the page of `results/NAME` without its runs.
+"""Makes the page of `results/NAME` from what is committed of an experiment, without its runs.
 
-`runs.csv` has a row a run, `curves.parquet` the metrics of the page's figures over the steps. Of runs published before
-2026-11-27 each arm's band alone was kept (mean, lowest and highest of a sitting's runs, to five digits), and `seed` is
-absent; of later ones every step of every run is.
+`runs.csv` has a row per run, `curves.parquet` the metrics of the page's figures over the steps. A sitting is a set of
+runs that were made together. Of runs published before 2026-11-27 only the band of each arm was kept (mean, lowest
+and highest of a sitting's runs, to five digits), without `seed`; of later runs every step is kept.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tgpo.report.sweep_figures import CURVES, sweep_panels
 from tgpo.report.sweep_page import render
 from tgpo.runs.files import read_json, write_whole
 
-PARTS = ("sweeps", "seeds", "revisions", "versions", "hardware")  # of a sitting's record, what the page shows
+PARTS = ("sweeps", "seeds", "revisions", "versions", "hardware")  # the parts of a sitting's record that are on the page
 VALUES = ["runs", "value", "lowest", "highest"]
 
 
 def write_published_page(experiment: Experiment) -> Path:
-    """`results/NAME/report.html`, all of an experiment's runs on one page, from what is committed alone."""
+    """Writes `results/NAME/report.html`, one page of all the runs of an experiment, from what is committed alone."""
     sweep, curves = read_published(experiment)
     record = read_json(experiment.folder / "manifest.json")
     commands = [command for sitting in record["sittings"] for command in sitting["commands"]]
@@ -64,13 +64,13 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def settings_of(row: dict[str, Any], experiment: Experiment) -> dict[str, str]:
-    """The options that tell a run's arm, as a page of the runs themselves writes them."""
+    """Returns the options that identify a run's arm, written as on a page made from the runs themselves."""
     keys = ("objective", *experiment.keys) if "objective" in row else experiment.keys
     return {key: as_option(row[key]) for key in keys}
 
 
 def as_option(value: Any) -> str:
-    """As the configuration had it: a CSV keeps a list and a truth value as Python writes them, and null as nothing."""
+    """Returns a CSV value as the configuration had it: the CSV has lists and booleans as in Python, null as empty."""
     if not isinstance(value, str) and pd.isna(value):
         return "null"
     if isinstance(value, str) and value.startswith("["):
@@ -87,7 +87,7 @@ def numbers_of(row: dict[str, Any]) -> dict[str, float]:
 
 
 def published_run(row: dict[str, Any], experiment: Experiment, tasks: list[str]) -> RunFiles:
-    """What of a run's files is published: who learned from whom, and how it was started."""
+    """Returns a run with the part of its files that is published: student, teacher and overrides."""
     names = {part: {"name": row[part], "path": row[part]} for part in ("student", "teacher")}
     return RunFiles(
         path=Path(str(row["run"])),
@@ -101,24 +101,24 @@ def published_run(row: dict[str, Any], experiment: Experiment, tasks: list[str])
 
 
 def made_again(curves: pd.DataFrame, members: list[Member]) -> list[Note]:
-    """Where a later sitting made a run again, the earlier one's is in its band for good."""
-    held = curves.groupby(["arm", "metric", "step"], observed=True)["runs"].sum().groupby("arm").max()
+    """Returns a note on arms with a run repeated in a later sitting: the earlier one cannot be taken out of a band."""
+    in_curves = curves.groupby(["arm", "metric", "step"], observed=True)["runs"].sum().groupby("arm").max()
     counted = pd.Series([m.arm.label for m in members if m.arm]).value_counts()
-    more = tuple(str(arm) for arm, runs in held.items() if runs > counted[arm])
-    return [Note("the curves hold a run that was made again later, beside the later one", more)] if more else []
+    repeated = tuple(str(arm) for arm, runs in in_curves.items() if runs > counted[arm])
+    return [Note("the curves hold a run that was made again later, beside the later one", repeated)] if repeated else []
 
 
 def identities(runs: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
-    """By the run's name, what the curves know a run by: the options that tell its arm, and the seed."""
-    found = pd.DataFrame(
+    """Returns by a run's name what identifies the run in the curves: the options of its arm, and the seed."""
+    options = pd.DataFrame(
         [{key: as_option(row[key]) for key in keys} for row in rows_of(runs)],
         index=runs["run"],
     )
-    return found.assign(seed=runs["seed"].to_numpy())
+    return options.assign(seed=runs["seed"].to_numpy())
 
 
 def curve_rows(sweep: Sweep, records: pd.DataFrame, identity: pd.DataFrame, sitting: int) -> pd.DataFrame:
-    """The curves of runs that are at hand: a row a run, metric and step."""
+    """Returns the curves of a sweep's counted runs: a row per run, metric and step."""
     tasks = dict.fromkeys(task for member in sweep.of("counted") for task in member.run.tasks)
     metrics = [m for m in (*CURVES, *(f"eval/{task}/accuracy" for task in tasks)) if m in records]
     kept = records.loc[records["standing"] == "counted", ["run", "step", *metrics]]
@@ -128,7 +128,7 @@ def curve_rows(sweep: Sweep, records: pd.DataFrame, identity: pd.DataFrame, sitt
 
 
 def with_committed(new: pd.DataFrame, committed: Path | None, keys: tuple[str, ...]) -> pd.DataFrame:
-    """The new rows and those of earlier sittings, but for seeds of an arm that were run again."""
+    """Returns the new rows and the committed ones, without committed seeds of an arm that were run again."""
     if committed is None or not committed.is_file():
         return new
     old = pd.read_parquet(committed).astype(dict.fromkeys((*keys, "metric"), object))
@@ -138,7 +138,7 @@ def with_committed(new: pd.DataFrame, committed: Path | None, keys: tuple[str, .
 
 
 def write_curves(path: Path, rows: pd.DataFrame, keys: tuple[str, ...]) -> None:
-    """Small: float32, names once, compressed."""
+    """Writes a small file: float32, names as categories, compressed."""
     rows = rows[[*keys, "seed", "sitting", "metric", "step", *VALUES]]
     rows = rows.astype(dict.fromkeys((*keys, "metric"), "string") | {"seed": "Int32", "sitting": "int8"})
     rows = rows.astype({"step": "int32", "runs": "int16", **dict.fromkeys(VALUES[1:], "float32")})

@@ -1,7 +1,8 @@
-"""From a sweep to `results/NAME/`: a row a run, its curves, a table, a figure, the record of what made them.
+"""Writes `results/NAME/` from a sweep: a row per run, its curves, a table, a figure, the record of what made them.
 
-Table and figure are made from `runs.csv`, which is committed: `python -m experiments NAME --again` redoes them, and
-`--page` makes the page from all of it. `--add SWEEP` takes in the runs of a further sweep: a sitting in the manifest.
+Table and figure are made from `runs.csv`, which is committed: `python -m experiments NAME --again` makes them again,
+and `--page` makes the page from all committed files. `--add SWEEP` adds the runs of a further sweep, as one more
+sitting in the manifest.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ CSV = {"index": False, "float_format": "%.12g"}
 
 
 def publish(experiment: Experiment, sweeps: Sequence[Path] | None, add: bool = False) -> Path:
-    """Writes its results from the sweeps (the newest of each by default), or with None from the committed runs.csv.
+    """Writes the results from the sweeps (by default the newest of each), or with None from the committed runs.csv.
 
-    With `add` the sweeps' runs come to those that are committed: an experiment may be run in several sittings, on
-    several machines.
+    With `add` the sweeps' runs are added to those that are committed: an experiment may be run in several sittings, on
+    several machines. Returns the table's path.
     """
     if add and not sweeps:
         raise RequestError("--add: say which sweeps; those of multirun may be published already")
@@ -48,7 +49,7 @@ def publish(experiment: Experiment, sweeps: Sequence[Path] | None, add: bool = F
 
 
 def collect(experiment: Experiment, sweeps: Sequence[Path], own: int, add: bool) -> None:
-    """`runs.csv`, `curves.parquet` and the manifest, from the runs. The first `own` sweeps are the experiment's own."""
+    """Writes `runs.csv`, `curves.parquet` and the manifest. The first `own` sweeps are the experiment's own."""
     sweep = read_sweep(chosen(experiment, sweeps, own))
     counted = sweep.of("counted")
     done = {member.run.path.resolve() for member in counted}
@@ -63,27 +64,27 @@ def collect(experiment: Experiment, sweeps: Sequence[Path], own: int, add: bool)
     new = new.reindex(columns=[*keys, *new.columns.difference(keys, sort=False)])
     runs = merged(new, folder / "runs.csv" if add else None, keys)
     write_whole(folder / "runs.csv", runs.to_csv(**CSV))
-    drawn = folder / "curves.parquet"
+    curves_file = folder / "curves.parquet"
     curves = curve_rows(sweep, records_frame(sweep), identities(new, keys), number)
-    write_curves(drawn, with_committed(curves, drawn if add else None, keys), keys)
+    write_curves(curves_file, with_committed(curves, curves_file if add else None, keys), keys)
     write_manifest(folder / "manifest.json", f"make reproduce EXP={experiment.name}", len(runs), record, add)
 
 
 def merged(runs: pd.DataFrame, committed: Path | None, keys: tuple[str, ...]) -> pd.DataFrame:
-    """The runs and those that are committed; a seed of an arm that both have is the new one's."""
+    """Returns the new and the committed runs; where both have a seed of an arm, the new run."""
     if committed and committed.is_file():
-        runs = pd.read_csv(StringIO(runs.to_csv(**CSV)))  # as the others are: text, numbers and what is absent
+        runs = pd.read_csv(StringIO(runs.to_csv(**CSV)))  # types and absent values as in the committed file
         runs = pd.concat([pd.read_csv(committed), runs]).drop_duplicates([*keys, "seed"], keep="last")
     return runs.sort_values([*keys, "seed"], kind="stable", key=lambda column: column.map(order))
 
 
 def chosen(experiment: Experiment, sweeps: Sequence[Path], own: int) -> list[Path]:
-    """The folders of the runs that belong to the experiment."""
-    its = found(sweeps[:own])
-    rows = set(experiment.only or [row_of(run, experiment) for run in its])
-    seeds = {run.config.get("seed") for run in its}
+    """Returns the folders of the runs that belong to the experiment."""
+    own_runs = found(sweeps[:own])
+    rows = set(experiment.only or [row_of(run, experiment) for run in own_runs])
+    seeds = {run.config.get("seed") for run in own_runs}
     elsewhere = [run for run in found(sweeps[own:]) if run.config.get("seed") in seeds]
-    return [run.path for run in [*its, *elsewhere] if row_of(run, experiment) in rows]
+    return [run.path for run in [*own_runs, *elsewhere] if row_of(run, experiment) in rows]
 
 
 def found(sweeps: Sequence[Path]) -> list[RunFiles]:
@@ -95,7 +96,7 @@ def row_of(run: RunFiles, experiment: Experiment) -> str:
 
 
 def order(value: Any) -> tuple[int, float, str]:
-    """Numbers by size, then text."""
+    """Returns a sort key: numbers by size, then text."""
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
@@ -112,42 +113,42 @@ def row(member: Member, keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def setting(run: RunFiles, key: str) -> Any:
-    """A choice or a dotted option as it was resolved; None where `key` is no option but a number of the run."""
+    """Returns a choice, or a dotted option as resolved; None where `key` is not an option but a number of the run."""
     if key in run.choices:
         return run.choices[key]
-    found: Any = run.config
+    value: Any = run.config
     for part in key.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return str(found) if isinstance(found, list) else found
+        value = value.get(part) if isinstance(value, dict) else None
+    return str(value) if isinstance(value, list) else value
 
 
 def further(run: RunFiles) -> dict[str, float]:
-    """How soon it was good (the mean over its evaluations), and what it spent."""
+    """Returns how early a run was accurate (the mean accuracy over its evaluations), and what it cost."""
     objective, rollout = instantiate_section(dict(run.config), "objective"), run.config["rollout"]
     sampled = [objective.mix(g, rollout["group_size"]).student for g in range(rollout["prompts_per_batch"])]
-    # an objective without rollouts of its own has no such column
+    # the column is absent for an objective without rollouts of its own
     lengths = run.train.get("response/length_mean", pd.Series(dtype=float)).dropna()
     generated = float(lengths.sum()) * sum(sampled)
     return {
         "mean accuracy": float(run.accuracy()["accuracy"].mean()),
-        "longest": float(lengths.max()),  # a batch's mean, at its longest
+        "longest": float(lengths.max()),  # the largest mean of a batch
         "generated tokens": generated,
         "tokens the teacher scored": generated if objective.needs & TEACHER_NEEDS else 0.0,
         "tokens the teacher wrote": written(run),
         "gradient signal to noise": float(run.train["gradient/snr"].median()),
-        # of the median step: a machine that was busy or stopped for a while is not the objective's doing
+        # from the median step, so that times when the machine was busy or stopped have no influence
         "seconds of steps": float(run.train["time/step"].median() * len(run.train)),
         "seconds": float(run.status["timings"]["seconds"]),
     }
 
 
 def written(run: RunFiles) -> float:
-    """Of the run's own demonstrations: every attempt at every problem, as long as the mean of those that were kept."""
+    """Estimates the tokens of the run's own demonstrations: all attempts, each of the kept ones' mean length."""
     folder = run.path / "demonstrations"
     if not (folder / "recipe.json").is_file():
         return 0.0
     kept = pd.concat([pd.read_parquet(part, columns=["response_ids"]) for part in folder.glob("*.parquet")])
     task, recipe, config = instantiate_section(dict(run.config), "task"), read_json(folder / "recipe.json"), run.config
     steps, prompts = range(1, config["train"]["steps"] + 1), config["rollout"]["prompts_per_batch"]
-    asked = {problem.id for k in steps for problem in task.train_problems(config["seed"], k, prompts)}
-    return float(len(asked) * recipe["keep"] * recipe["attempts"] * kept["response_ids"].map(len).mean())
+    problem_ids = {problem.id for k in steps for problem in task.train_problems(config["seed"], k, prompts)}
+    return float(len(problem_ids) * recipe["keep"] * recipe["attempts"] * kept["response_ids"].map(len).mean())

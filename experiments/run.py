@@ -1,6 +1,6 @@
-"""`python -m experiments.run NAME` does the whole of an experiment: its runs, then results/NAME.
+"""`python -m experiments.run NAME` carries out a complete experiment: its runs, then results/NAME.
 
-`make reproduce EXP=NAME` calls it. A sweep that was cut short goes on where it stopped; one that is done is left alone.
+`make reproduce EXP=NAME` calls it. A sweep that was cut short continues where it stopped; a complete one is not rerun.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def newest_sweep(name: str) -> Path:
 
 
 def finished(sweep: Path) -> tuple[list[RunFiles], list[str]]:
-    """The runs that are done, and the names of all others, those that cannot be read among them."""
+    """Returns the runs that are done, and the names of all others, including those that cannot be read."""
     runs, notes = find_runs([sweep])
     done = [run for run in runs.values() if run.done]
     unreadable = [name for note in notes for name in note.names if name not in runs]
@@ -34,7 +34,7 @@ def finished(sweep: Path) -> tuple[list[RunFiles], list[str]]:
 
 
 def asked_for(name: str, doc: str | None) -> tuple[list[RunFiles], list[str]]:
-    """`finished` of the sweep given on the command line of the experiment NAME, or of its newest."""
+    """Returns `finished` of the sweep that is given on the command line of experiment NAME, by default its newest."""
     parser = Parser(prog=f"python -m experiments.{name}", description=doc)
     parser.add_argument("sweep", nargs="?", type=Path, help="the sweep's folder (default: the newest)")
     sweep = parser.parse_args().sweep or newest_sweep(name)
@@ -45,7 +45,7 @@ def asked_for(name: str, doc: str | None) -> tuple[list[RunFiles], list[str]]:
 
 
 def sitting(done: Sequence[RunFiles], unfinished: Sequence[str]) -> dict[str, Any]:
-    """The record of runs that were made together."""
+    """Returns the record of a sitting, which is a set of runs that were made together."""
     return {
         "commands": launch_commands(done),
         "runs_done": len(done),
@@ -57,16 +57,16 @@ def sitting(done: Sequence[RunFiles], unfinished: Sequence[str]) -> dict[str, An
 
 
 def sitting_number(path: Path, record: dict[str, Any], add: bool) -> int:
-    """Which sitting of the manifest the record is, or becomes; the same sweeps again are the same one."""
+    """Returns the number that the record has or gets among the manifest's sittings; the same sweeps have the same."""
     sittings = read_json(path).get("sittings", []) if add else []
     same = [number for number, other in enumerate(sittings, start=1) if other["sweeps"] == record.get("sweeps")]
     return same[0] if same else len(sittings) + 1
 
 
 def write_manifest(path: Path, command: str, runs: int, record: dict[str, Any], add: bool = False) -> None:
-    """What made a result of so many runs: one sitting, or with `add` one more.
+    """Writes the record of what made a result of so many runs: one sitting, or with `add` one more.
 
-    The same sweeps again replace theirs. Runs that were made again in a later sitting are in both.
+    A sitting of the same sweeps replaces the earlier one. Runs that were repeated in a later sitting are in both.
     """
     number = sitting_number(path, record, add)
     sittings = read_json(path).get("sittings", []) if add else []

@@ -1,4 +1,4 @@
-"""How an experiment's runs are told apart, and what its table and figure show of them. Made from `runs.csv` alone."""
+"""Makes an experiment's table and figure from `runs.csv` alone; `Experiment` describes how its runs are grouped."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ COST = (
 )  # fmt: skip
 LENGTH = ("lowest accuracy", "first length", "longest", "final length", "truncated", "reverse KL")
 PANEL_NAME = alt.Header(title=None, labelFontSize=12, labelFontWeight=500)
-FEW = 2  # runs, which have an interval that says nothing
+FEW = 2  # for so few runs an interval is too wide to be of use, and is left out
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """How the runs of one experiment are told apart.
+    """Describes how the runs of an experiment are grouped.
 
     Args:
-        name: of the folder here and of that in `results/`.
+        name: the name of its folder here and in `results/`.
         rows: the options that name a row of the table: `objective`, or dotted options.
         across: an option, or a number of the run, that is the second axis of the table and the figure's x; or none.
         baseline: the row that the others are compared with, seed by seed.
-        sweeps: the `conf/experiment` it is read from, itself by default.
-        own: how many of these, the first, are its own. Of the others it takes the rows and seeds that its own have: the
-            cells that another experiment has run already are not run again.
-        first: the `conf/experiment` that has to be run before.
-        only: the rows to keep, of all sweeps; those of its own by default.
-        numbers: what the table has beside the final accuracy.
-        order: a number of the run whose mean, over seeds that all values have, comes before the value of `across`
-            in its name, and orders it.
-        unit: of `across`, on the figure.
+        sweeps: the sweeps of `conf/experiment` that it is read from, by default the one of its own name.
+        own: how many of these, counted from the first, are its own sweeps. From the others it takes the rows and seeds
+            that its own have, so that cells which another experiment has already run are not run again.
+        first: the sweep of `conf/experiment` that has to be run before.
+        only: the rows to keep, from all sweeps; by default those of its own.
+        numbers: the columns of the table besides the final accuracy.
+        order: a number of the run. Its mean, over the seeds that all values of `across` have, comes before the value in
+            the value's name, and determines the order of the values.
+        unit: the title of the axis of `across` in the figure.
         log: whether x is on a logarithmic scale.
     """
 
@@ -80,7 +80,7 @@ class Experiment:
 
 
 def label(values: Sequence[Any], keys: Sequence[str]) -> str:
-    """`tgpo reward=False`; what an objective does not have is left out."""
+    """Returns a name such as `tgpo reward=False`; options that an objective does not have are left out."""
     return " ".join(
         value if key == "objective" else f"{key.rsplit('.', 1)[-1]}={value}"
         for key, value in zip(keys, map(text, values), strict=True)
@@ -89,11 +89,11 @@ def label(values: Sequence[Any], keys: Sequence[str]) -> str:
 
 
 def labelled(runs: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
-    """With the row of the table that each run belongs to, as `arm`."""
+    """Returns the runs with the row of the table that each belongs to as `arm`; with `order`, sorted by that number."""
     values = runs[list(experiment.rows)].astype(object).to_numpy().tolist()
     runs = runs.assign(arm=[label(own, experiment.rows) for own in values])
     if experiment.across and experiment.order:
-        seeds = set.intersection(*(set(of["seed"]) for _, of in runs.groupby(experiment.across)))  # that all have
+        seeds = set.intersection(*(set(of["seed"]) for _, of in runs.groupby(experiment.across)))  # of all values
         common = runs[runs["seed"].isin(seeds or set(runs["seed"]))]
         number = runs[experiment.across].map(common.groupby(experiment.across)[experiment.order].mean())
         named = [
@@ -105,12 +105,12 @@ def labelled(runs: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
 
 
 def in_order(values: pd.Series, experiment: Experiment) -> list[Any]:
-    """The values of `across`: by the number that orders them, as the runs are, or by themselves."""
+    """Returns the values of `across` in the order of the runs, where a number orders these, else sorted."""
     return list(values.unique()) if experiment.order else sorted(values.unique())
 
 
 def tables(runs: pd.DataFrame, experiment: Experiment) -> str:
-    """One table, or one of accuracies across the second axis and one of everything else."""
+    """Returns one table; with a second axis, one of accuracies across that axis and one of all numbers."""
     runs = labelled(runs, experiment)
     if experiment.across is None:
         return summary(runs, experiment.numbers, experiment.baseline)
@@ -119,42 +119,42 @@ def tables(runs: pd.DataFrame, experiment: Experiment) -> str:
 
 
 def summary(runs: pd.DataFrame, numbers: Sequence[str], baseline: str | None) -> str:
-    """An arm a row: means over seeds with Student's t intervals, and paired differences from the baseline."""
+    """Returns a row per arm: means over seeds with Student's t intervals, and paired differences from the baseline."""
     by_seed = {arm: group.set_index("seed") for arm, group in runs.groupby("arm", sort=False)}
     rows, p = [], []
     for arm, group in by_seed.items():
         accuracy = group["final accuracy"]
-        row = {"arm": f"`{arm}`", "runs": str(len(group)), "final accuracy": told(accuracy, "final accuracy")}
+        row = {"arm": f"`{arm}`", "runs": str(len(group)), "final accuracy": format_values(accuracy, "final accuracy")}
         if baseline in by_seed:
             difference = {} if arm == baseline else less(accuracy, by_seed[baseline]["final accuracy"])
             row[f"minus {baseline}"] = interval(difference, "difference", "+.3f")
             p.append(difference.get("p", float("nan")))
-        rows.append(row | {name: told(group[name], name) for name in numbers if name in group})
+        rows.append(row | {name: format_values(group[name], name) for name in numbers if name in group})
     for row, adjusted in zip(rows, holm(p) if p else [], strict=bool(p)):
         row["p (Holm)"] = p_value(adjusted)
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
 def less(accuracy: pd.Series, baseline: pd.Series) -> dict[str, Any]:
-    """The difference paired by seed; of two pairs, and of pairs that agree to the last problem, the mean alone."""
+    """Returns the difference paired by seed; only its mean for at most two pairs, or where all pairs differ equally."""
     pairs = (accuracy - baseline).dropna()
     few = len(pairs) <= FEW or alike(pairs.to_numpy(float))
     return {"difference": pairs.mean()} if few else paired(accuracy, baseline)
 
 
 def pivot(runs: pd.DataFrame, experiment: Experiment) -> str:
-    """Final accuracy, an arm a row and a value of `across` a column."""
+    """Returns the final accuracies, with a row per arm and a column per value of `across`."""
     runs = runs.assign(column=runs[experiment.across])
     values = in_order(runs["column"], experiment)
     rows = []
     for arm, group in runs.groupby("arm", sort=False):
         cells = {text(v): group.loc[group["column"] == v, "final accuracy"] for v in values}
-        rows.append({"final accuracy": f"`{arm}`"} | {v: told(c, "final accuracy") for v, c in cells.items()})
+        rows.append({"final accuracy": f"`{arm}`"} | {v: format_values(c, "final accuracy") for v, c in cells.items()})
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
-def told(values: pd.Series, name: str) -> str:
-    """`0.930 [0.917, 0.943]`: the mean and Student's t interval of 95 %, of two runs the mean alone."""
+def format_values(values: pd.Series, name: str) -> str:
+    """Returns `0.930 [0.917, 0.943]`: the mean and Student's 95 % t interval; for at most two runs the mean alone."""
     values = values.dropna()
     if not len(values):
         return "–"
@@ -162,9 +162,9 @@ def told(values: pd.Series, name: str) -> str:
 
 
 def ends_of_mean(values: pd.Series, name: str) -> dict[str, float]:
-    """Of Student's t interval; empty for few runs, or where all are the same.
+    """Returns the ends of Student's t interval; empty for few runs, or where all values are the same.
 
-    None of these quantities is below 0, and fractions end at 1.
+    The ends are clipped: none of these quantities is below 0, and no fraction is above 1.
     """
     values_N = values.to_numpy(float)
     if len(values_N) <= FEW or alike(values_N):
@@ -185,8 +185,10 @@ def text(value: Any) -> str:
 
 
 def figure(runs: pd.DataFrame, experiment: Experiment) -> str:
-    """Accuracy: means with their intervals, and the base in grey. Against the second axis, where its values have an
-    order; else at the end and over the whole run, a column a value. Of an experiment about costs, these.
+    """Returns the SVG of the mean accuracies with their intervals and the base in grey; of the costs, for numbers=COST.
+
+    Accuracies are drawn against the second axis where its values have an order; else the final ones and the means over
+    the run are drawn, with a column per value.
     """
     runs = labelled(runs, experiment)
     if experiment.numbers == COST:
@@ -203,7 +205,7 @@ def is_number(values: pd.Series) -> bool:
 
 
 def costs(runs: pd.DataFrame) -> alt.FacetChart:
-    """What each arm reached and what it took: means, a panel a number."""
+    """Draws the mean accuracy and the mean costs of each arm, with a panel per number."""
     arms = list(runs["arm"].unique())
     long = runs.groupby("arm", sort=False)[list(COST)].mean().fillna(0).reset_index().melt("arm", var_name="number")
     x = alt.X("value:Q", title=None, axis=alt.Axis(format="~s", tickCount=3), scale=alt.Scale(zero=True))
@@ -216,18 +218,18 @@ def costs(runs: pd.DataFrame) -> alt.FacetChart:
 
 
 def means(runs: pd.DataFrame, keys: Sequence[str], number: str = "final accuracy") -> pd.DataFrame:
-    """Of the number, with the ends of its interval, both the mean for few runs; a row a set of `keys`."""
+    """Returns a row per set of `keys`: the number's mean and its interval's ends, which are the mean for few runs."""
     rows = []
     for values, group in runs.groupby(list(keys), sort=False):
-        accuracy = group[number].dropna()
-        mean, found = accuracy.mean(), ends_of_mean(accuracy, number)
+        measured = group[number].dropna()
+        mean, bounds = measured.mean(), ends_of_mean(measured, number)
         rows.append({**dict(zip(keys, values, strict=True)), "base": group["base accuracy"].mean(), "mean": mean,
-                     "low": found.get("mean_low", mean), "high": found.get("mean_high", mean)})  # fmt: skip
+                     "low": bounds.get("mean_low", mean), "high": bounds.get("mean_high", mean)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def grid(runs: pd.DataFrame, across: str) -> alt.VConcatChart:
-    """A column a value of `across`: the ends above, the way there below."""
+    """Draws a column per value of `across`: final accuracies above, means over the run below."""
     arms, columns = list(runs["arm"].unique()), sorted(runs.groupby(across), key=lambda pair: str(pair[0]))
     rows = [
         alt.hconcat(
@@ -241,8 +243,8 @@ def grid(runs: pd.DataFrame, across: str) -> alt.VConcatChart:
 def strip(
     runs: pd.DataFrame, number: str, arms: Sequence[str] | None = None, named: bool = True, width: int = 260
 ) -> Any:
-    """An arm a line: its runs as rings, their mean and its interval; the axis of ends is the runs' own, that of means
-    over the run goes from 0 to 1, with the base dashed."""
+    """Draws a line per arm: its runs as rings, their mean and its interval. The axis of final accuracies fits the runs;
+    that of means over the run goes from 0 to 1, with the base dashed."""
     zoomed, arms = number == "final accuracy", arms or list(runs["arm"].unique())
     axis = alt.Axis(labelLimit=400, grid=True, labels=named, ticks=named)
     y = alt.Y("arm:N", title=None, scale=alt.Scale(domain=arms), axis=axis)
@@ -250,19 +252,19 @@ def strip(
     x = alt.X(
         f"{number}:Q", title=number if zoomed else f"{number} over the run", scale=scale, axis=alt.Axis(tickCount=5)
     )
-    own, all_of_them = alt.Chart(runs[["arm", number]]), alt.Chart(means(runs, ["arm"], number)).encode(y=y)
+    rings, averages = alt.Chart(runs[["arm", number]]), alt.Chart(means(runs, ["arm"], number)).encode(y=y)
     base = alt.Chart(pd.DataFrame({number: [runs["base accuracy"].mean()]}))
     dashed = [] if zoomed else [base.mark_rule(strokeDash=[3, 3], color="#8A8F98").encode(x=x)]
     return alt.layer(
         *dashed,
-        own.mark_point(size=30, color="#8A8F98").encode(x=x, y=y),
-        all_of_them.mark_rule(strokeWidth=1.6, color=COLOURS[0]).encode(x="low:Q", x2="high:Q"),
-        all_of_them.mark_point(filled=True, size=50, opacity=1, color=COLOURS[0]).encode(x="mean:Q"),
+        rings.mark_point(size=30, color="#8A8F98").encode(x=x, y=y),
+        averages.mark_rule(strokeWidth=1.6, color=COLOURS[0]).encode(x="low:Q", x2="high:Q"),
+        averages.mark_point(filled=True, size=50, opacity=1, color=COLOURS[0]).encode(x="mean:Q"),
     ).properties(width=width, height=alt.Step(20))
 
 
 def panels(means: pd.DataFrame, experiment: Experiment) -> alt.FacetChart:
-    """Against the second axis, a panel an arm."""
+    """Draws the accuracies against the second axis, with a panel per arm."""
     title = experiment.unit or experiment.across
     if is_number(means["x"]):
         axis = alt.Axis(values=sorted(means["x"].unique()), format="~e" if experiment.log else "~g")

@@ -1,5 +1,5 @@
-"""What a GPU tells in eight minutes: `make gpu`, or `make gpu-bare` where vLLM and the network are missing.
+"""Benchmarks a GPU in eight minutes: `make gpu`, or `make gpu-bare` where vLLM and the network are missing.
 
-One module a phase, in the order of worth; each writes `gpu-PHASE.json` as soon as it knows something, has a time limit
-of its own, and leaves the others be when it fails. `--rehearse` runs the same code on a CPU at toy sizes.
+Each phase is a module; they run in order of importance. A phase writes `gpu-PHASE.json` after every result and has its
+own time limit; if it fails, the others still run. `--rehearse` runs the same code on a CPU at toy sizes.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu [--rehearse] [--out FOLDER] [PHASE ...]`: each phase in a process of its own."""
+"""`python -m benchmarks.gpu [--rehearse] [--out FOLDER] [PHASE ...]` runs each phase in a process of its own."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def has_gpu() -> bool:
 
 
 def run(phase: Phase, rehearse: bool, out: Path) -> bool:
-    """One phase to its end or its limit; what it printed last says how it failed. Whether it was done."""
+    """Runs a phase to its end or its time limit and records how it failed, if so. Returns whether it succeeded."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--child", phase.name, "--out", str(out)]
     started = time.monotonic()
     print(f"== {phase.name}: {phase.what}", flush=True)
@@ -89,7 +89,7 @@ def last_line(text: str) -> str:
 
 
 def measure(name: str, rehearse: bool, out: Path) -> None:
-    """In the phase's own process."""
+    """Measures a phase in this process, which is the phase's own."""
     import torch
 
     from benchmarks.gpu.setting import Record, Setting

@@ -1,4 +1,4 @@
-"""A checkpoint of a 0.5B student with AdamW's moments: seconds to write, verify and restore, and that it is one."""
+"""Times writing, verifying and restoring a 0.5B student's checkpoint with AdamW's moments; checks what was restored."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def measure(setting: Setting, record: Record) -> None:
         damage = checksums.damage(path, "")
     record.row(what="verified", seconds=seconds[0], damage=damage)
     with clocked(device, seconds := list[float]()):
-        again = load_model(str(path / "model"), "float32", device)
-        restored = trainer_for(again, request, batch, vocabulary)
+        reloaded = load_model(str(path / "model"), "float32", device)
+        restored = trainer_for(reloaded, request, batch, vocabulary)
         checkpoint.restore(path, restored.policy, restored.optimizer, restored.objective)
-    apart = max(float((a - b).abs().max()) for a, b in zip(model.parameters(), again.parameters(), strict=True))
-    followed = [t.step(2)[0]["gradient/norm"] for t in (trainer, restored)]
-    record.row(what="restored", seconds=seconds[0], weights_apart=apart, gradient_norms_of_the_next_step=followed)
+    apart = max(float((a - b).abs().max()) for a, b in zip(model.parameters(), reloaded.parameters(), strict=True))
+    next_norms = [t.step(2)[0]["gradient/norm"] for t in (trainer, restored)]
+    record.row(what="restored", seconds=seconds[0], weights_apart=apart, gradient_norms_of_the_next_step=next_norms)
 
 
 def write(setting: Setting, trainer) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The default run on the device: to its end, and killed and resumed; what a step costs there beside the CPU."""
+"""Runs the default experiment on the device, once to its end and once killed and resumed, and times a step."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ ROOT = Path(__file__).parents[2]
 
 
 def measure(setting: Setting, record: Record) -> None:
-    """The whole run, and beside it one that is killed half-way and goes on: they share the device."""
+    """Records a complete run, and one beside it that is killed half-way and resumed; both share the device."""
     steps = setting.pick(40, 4)
     options = [f"train.steps={steps}", f"train.device={setting.device.type}"]
     if setting.toy:
         options += ["rollout.prompts_per_batch=4", "task.eval_two_terms=4", "task.eval_more_terms=4"]
         options += ["train.checkpoint_every=1"]
-    whole, killed = setting.scratch / "whole", setting.scratch / "killed"
-    with ThreadPoolExecutor() as beside:
-        waiting = beside.submit(finished, whole, options)
+    complete, killed = setting.scratch / "whole", setting.scratch / "killed"
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(finished, complete, options)
         record.row(kind="killed", **kill(killed, options, at=steps // 2))
-        again = finished(killed, options)
+        resumed = finished(killed, options)
         record.row(kind="whole", **waiting.result())
-    record.row(kind="resumed", **again, **distance(whole, killed))
+    record.row(kind="resumed", **resumed, **distance(complete, killed))
 
 
 def finished(directory: Path, options: list[str]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def command(directory: Path, options: list[str]) -> list[str]:
 
 
 def kill(directory: Path, options: list[str], at: int) -> dict[str, Any]:
-    """SIGKILL once that many steps are on disk."""
+    """Starts a run and sends it SIGKILL once the record of step `at` is on disk."""
     process = subprocess.Popen(command(directory, options), cwd=ROOT, stdout=subprocess.DEVNULL)
     lines = directory / "metrics.jsonl"
     while process.poll() is None:
@@ -72,7 +72,7 @@ def kill(directory: Path, options: list[str], at: int) -> dict[str, Any]:
 
 
 def distance(whole: Path, other: Path) -> dict[str, Any]:
-    """How far the records of two runs are apart, times and memory aside: the first that differs, and in accuracy."""
+    """Compares the records of two runs, except times and memory: the first difference, the largest in accuracy."""
     untimed = ("time/", "throughput/", "memory/")
     first, most, pairs = None, 0.0, 0
     for a, b in zip(*((json.loads(x) for x in (d / "metrics.jsonl").open()) for d in (whole, other)), strict=True):

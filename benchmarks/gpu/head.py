@@ -1,8 +1,9 @@
-"""The output head at a vocabulary of 151,936 over 8,192 tokens, for every objective: seconds forth and back, memory.
+"""Measures the output head for every objective, forward and backward: vocabulary of 151,936, 8,192 tokens.
 
 The loss is that of `benchmarks.head_memory`: hidden states and a head of a 1.5B model, float32 weights, forward passes
-in bfloat16. What is held before (the head, its gradient to come, the hidden states) is not counted in the peak.
-`gradient apart` is from all logits at once and autograd alone, in float32 on fewer tokens.
+in bfloat16. The peak does not count what is held anyway (the head, its future gradient, the hidden states).
+`gradient apart` is the distance from the gradient over all logits at once by autograd alone, in float32 on fewer
+tokens.
 """
 
 from __future__ import annotations

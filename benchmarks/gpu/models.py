@@ -1,4 +1,4 @@
-"""Models of a published shape with random weights, and a batch to train them on: what speed and memory depend on."""
+"""Builds models of a published shape with random weights, and a batch to train them on, to measure speed and memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def config_of(setting: Setting, name: str) -> Qwen2Config:
 
 
 def random_model(setting: Setting, name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """Made on the device: a copy from the host would take longer than the measurement."""
+    """Creates a model on the device, since a copy from the host would take longer than the measurement."""
     torch.manual_seed(0)
     with setting.device:
         model = AutoModelForCausalLM.from_config(config_of(setting, name), dtype=dtype, attn_implementation="sdpa")
@@ -47,7 +47,7 @@ def random_model(setting: Setting, name: str, dtype: torch.dtype = torch.float32
 
 
 def request_for(*overrides: str) -> Request:
-    """A run's request at real scale, with what the measurement varies laid over it."""
+    """Returns a run's request at real scale, with the overrides of the measurement."""
     return request_from(
         ["train=gpu", "metrics=large", "train.updates_per_batch=1", "train.entropy_bonus=0.0",
          "metrics.gradient_variance_every=0", "metrics.divergence_every=0", *overrides]
@@ -57,7 +57,7 @@ def request_for(*overrides: str) -> Request:
 def scored_batch(
     objective: Objective, rows: int, prompt: int, response: int, vocabulary: int, device: torch.device, group: int = 4
 ) -> ScoredBatch:
-    """`rows` full responses in groups, with all that the objective asks for drawn at random."""
+    """Returns `rows` responses of full length in groups, with everything that the objective needs drawn at random."""
     torch.manual_seed(1)
     with device:
         grid, needs, topk = (rows, response), objective.needs, max(objective.teacher_topk, 1)
@@ -85,7 +85,7 @@ def scored_batch(
 
 
 class GivenBatch:
-    """In place of the engine: a batch that has been rolled out and scored already."""
+    """Stands in for the collector with a batch that has been rolled out and scored already."""
 
     def __init__(self, batch: ScoredBatch) -> None:
         response = batch.mask_BT.shape[1]
@@ -103,13 +103,13 @@ class GivenBatch:
         nothing_B = torch.zeros(len(batch.group_B), device=batch.group_B.device)
         reward_B = nothing_B if batch.reward_B is None else batch.reward_B
         sampler_BT = torch.full(batch.mask_BT.shape, -11.9, device=batch.mask_BT.device)
-        found = CollectedBatch(batch, self.rollouts, [""] * len(self.rollouts), reward_B, sampler_BT, None, 0, 0, 0)
-        found.seconds["rollout"] = 1.0  # what throughput divides by; there was none
-        return found
+        collected = CollectedBatch(batch, self.rollouts, [""] * len(self.rollouts), reward_B, sampler_BT, None, 0, 0, 0)
+        collected.seconds["rollout"] = 1.0  # throughput divides by it, and there was no rollout
+        return collected
 
 
 def trainer_for(model: PreTrainedModel, request: Request, batch: ScoredBatch, vocabulary: int) -> Trainer:
-    """A run's own trainer around a batch that is given."""
+    """Returns the trainer of a run around a given batch."""
     train = request.options.train
     policy = Policy(model, vocabulary, train.max_logits, train.dtype, train.gradient_checkpointing)
     engine: Any = GivenBatch(batch)
@@ -117,7 +117,7 @@ def trainer_for(model: PreTrainedModel, request: Request, batch: ScoredBatch, vo
 
 
 def estimated_bytes(model: PreTrainedModel, request: Request, rows: int, prompt: int, response: int) -> float:
-    """What preflight says of a run whose rollouts and teacher are elsewhere."""
+    """Returns preflight's memory estimate for a run whose rollouts and teacher are elsewhere."""
     shape: Shape = shape_of(model.config, sum(p.numel() for p in model.parameters()))
     train = request.options.train
     plan = Plan(
@@ -129,7 +129,7 @@ def estimated_bytes(model: PreTrainedModel, request: Request, rows: int, prompt:
 
 
 def operations(model: PreTrainedModel, lengths: Sequence[int]) -> float:
-    """Of one update, `tgpo.preflight.memory.arithmetic`'s formula: what recomputation adds is not counted."""
+    """Returns the operations of an update by `tgpo.preflight.memory.arithmetic`'s formula, without recomputation."""
     shape = shape_of(model.config, sum(p.numel() for p in model.parameters()))
     return sum(6.0 * n * (shape.active + shape.layers * shape.queries * n) for n in lengths)
 

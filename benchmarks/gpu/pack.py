@@ -1,8 +1,8 @@
-"""`make gpu-pack`: the wheels that a bare GPU machine lacks, into `.whl/`, for a machine without a network.
+"""`make gpu-pack` puts the wheels that a bare GPU machine lacks into `.whl/`, for a machine without a network.
 
-Such a machine has Python 3.12 on x86-64 with torch, transformers and the usual scientific packages. What draws reports
-(vl-convert, altair) and what logs online (wandb) stays here: the kit needs neither, and tree and wheels together must
-be under 64 MiB.
+Such a machine has Python 3.12 on x86-64 with torch, transformers and the usual scientific packages. Packages that
+draw reports (vl-convert, altair) or log online (wandb) are left out: the benchmarks need neither, and tree and wheels
+together must be under 64 MiB.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def run(command: list[str]) -> None:
 
 
 def tracked() -> list[Path]:
-    """What git would carry: tracked files, and new ones that it does not ignore."""
+    """Returns the files that git would add: tracked files, and new ones that are not ignored."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,

@@ -1,8 +1,9 @@
-"""Loss and gradient of every objective and variant, on the device against the CPU.
+"""Compares loss and gradient of every objective and variant on the device with those on the CPU.
 
-`conformance`: the cases of an independent float64 implementation; the distance is from ITS numbers. `shipped`: the
-gradient of one update of the tiny student, the same rollouts given to both sides; the truth is the CPU's float32, and
-bfloat16 is measured against it on both devices: what the device adds is the difference of the two.
+`conformance`: the cases of an independent float64 implementation; distances are from the numbers of that
+implementation. `shipped`: the gradient of one update of the tiny student, with the same rollouts on both sides. The
+reference is the CPU's float32; bfloat16 is compared with it on both devices, and their difference is what the device
+adds.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def agrees(setting: Setting, case: dict[str, Any], dtype: torch.dtype) -> dict[s
 
 
 class GivenRollouts:
-    """In place of a rollout engine: the same responses for both sides."""
+    """Stands in for a rollout engine, with the same responses for both sides."""
 
     def __init__(self, rollouts: Sequence[Rollout]) -> None:
         self.rollouts = list(rollouts)
@@ -61,27 +62,27 @@ class GivenRollouts:
 
 
 def one_update(setting: Setting, variant: str) -> dict[str, float]:
-    """Relative distances of gradients, `|g - truth| / |truth|`."""
+    """Returns relative distances of gradients, `|g - truth| / |truth|`."""
     truth, rollouts = gradient_of(variant, "cpu", "float32", None)
     device = setting.device.type
-    found = {
+    gradients = {
         "float32": gradient_of(variant, device, "float32", rollouts)[0],
         "bfloat16": gradient_of(variant, device, "bfloat16", rollouts)[0],
         "bfloat16 on the CPU": gradient_of(variant, "cpu", "bfloat16", rollouts)[0],
     }
-    return {name: float((g - truth).norm() / truth.norm()) for name, g in found.items()}
+    return {name: float((g - truth).norm() / truth.norm()) for name, g in gradients.items()}
 
 
 def gradient_of(
     variant: str, device: str, dtype: str, rollouts: Sequence[Rollout] | None
 ) -> tuple[Tensor, Sequence[Rollout]]:
-    """Of the first update, as one float64 vector on the CPU, and the student's rollouts it was made from."""
+    """Returns the first update's gradient, one float64 vector on the CPU, and the student's rollouts it came from."""
     name, *options = variant.split()
     chosen = [f"objective={name}", *(f"objective.{option}" for option in options)]
     small = [option for option in SMALL if not option.startswith("output_dir")]
     request = request_from([*small, *chosen, f"train.device={device}", f"train.dtype={dtype}"])
-    shown = textbook(request) if Need.DEMONSTRATION in request.objective.needs else None
-    parts: Components = build_components(request, None, shown)
+    demonstrations = textbook(request) if Need.DEMONSTRATION in request.objective.needs else None
+    parts: Components = build_components(request, None, demonstrations)
     torch.use_deterministic_algorithms(False)
     trainer, engine = parts.trainer, parts.trainer.collector
     if rollouts is None:

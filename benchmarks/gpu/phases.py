@@ -1,4 +1,4 @@
-"""The phases in the order of worth, each with the seconds it may take."""
+"""The phases in order of importance, each with its time limit in seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rollouts of the hf engine at 0.5B: tokens a second by batch, autocast over float32 weights and bfloat16 weights."""
+"""Measures tokens per second of the hf engine at 0.5B by batch size, with float32 weights (autocast) and bfloat16."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the phases share: the device, the sizes, clocks and marks of memory, and the file that each row goes to."""
+"""What the phases share: the device, the sizes, the measurement of time and memory, and the file for the results."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ RESULTS = HERE.parent / "results"
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a phase runs. `toy` is the rehearsal: the same code at sizes that a CPU takes seconds over."""
+    """Where a phase runs. `toy` is the rehearsal: the same code at sizes that take a CPU seconds."""
 
     device: torch.device
     toy: bool
     folder: Path  # the JSON goes here
-    scratch: Path  # runs and checkpoints go here, and with the machine
+    scratch: Path  # runs and checkpoints go here, and are not kept
 
     def pick(self, real: Any, toy: Any) -> Any:
         return toy if self.toy else real
 
 
 class Record:
-    """`gpu-PHASE.json`: rewritten after every row, so that a phase that is cut off leaves what it knew."""
+    """Writes `gpu-PHASE.json` after every row, so that a phase that is cut off keeps the rows it has measured."""
 
     def __init__(self, setting: Setting, phase: str) -> None:
         self.path = setting.folder / f"gpu-{phase}.json"
@@ -76,7 +76,7 @@ def version(package: str) -> str | None:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done all it was given: a clock read before that measures the queue."""
+    """Waits until the device has done all its work: a clock read earlier measures only the time to queue it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -91,7 +91,7 @@ def clocked(device: torch.device, into: list[float]) -> Iterator[None]:
 
 
 def forget_peak(device: torch.device) -> None:
-    """What the measurement before has left is collected first: it would count into this one's peak."""
+    """Resets the peak, after freeing what the previous measurement left, which would count into the next peak."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -99,20 +99,20 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most that tensors held at one time; on a CPU the process's own peak, which only grows."""
+    """Returns the most bytes that tensors held at one time; on a CPU the process's own peak, which only grows."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def held_bytes(device: torch.device) -> int:
-    """What tensors hold now."""
+    """Returns the bytes that tensors hold now; on a CPU the process's peak."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else peak_bytes(device)
 
 
 def matrix_peak(setting: Setting) -> float:
-    """Operations a second of a large bfloat16 product of random matrices on this device, in this run: the fastest of
-    several, since clocks rise and fall."""
+    """Returns the operations per second of a large bfloat16 product of random matrices on this device, in this run: the
+    fastest of several, since clock rates vary."""
     size, device = setting.pick(8192, 256), setting.device
     left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     seconds: list[float] = []
@@ -123,7 +123,7 @@ def matrix_peak(setting: Setting) -> float:
 
 
 def tried(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """What `work` measured, or in what way it failed: one shape that does not fit says nothing of the next."""
+    """Returns what `work` measured, or how it failed: the next shape is measured even where one does not fit."""
     try:
         return work(*arguments)
     except torch.OutOfMemoryError as error:

@@ -1,4 +1,4 @@
-"""FSDP2 over one process, as `torchrun` would begin it: the update, a checkpoint and a resume beside one process's."""
+"""Compares FSDP2 over one process, as `torchrun` starts it, with a plain policy: update, checkpoint and resume."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def measure(setting: Setting, record: Record) -> None:
 
 
 def beside(setting: Setting, dtype: str) -> dict[str, object]:
-    """Losses, gradient norms and the weights after three steps, of a plain policy and a sharded one."""
+    """Returns losses and gradient norms of three steps, plain and sharded, and how far the weights are apart then."""
     device = setting.device
     request = request_for(f"train.device={device.type}", f"train.dtype={dtype}", "train.lr=1e-4")
     batch = scored_batch(request.objective, 8, 8, 56, setting.pick(151_936, 1024), device)
@@ -50,7 +50,7 @@ def beside(setting: Setting, dtype: str) -> dict[str, object]:
 
 
 def resumed(setting: Setting, request: Request, batch: ScoredBatch, path: Path, dtype: str) -> float:
-    """The gradient norm of step 4 after everything was loaded from the checkpoint, and sharded again."""
+    """Returns the gradient norm of step 4 after everything was loaded from the checkpoint and sharded again."""
     model = load_model(str(path / "model"), "float32", setting.device)
     trainer = trainer_for(model, request, batch, model.config.vocab_size)
     shard(trainer.policy, dtype)

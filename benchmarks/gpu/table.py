@@ -1,4 +1,4 @@
-"""The README's tables, from the JSON of the phases."""
+"""Writes the README's tables, from the JSON of the phases."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def write_table(folder: Path) -> None:
 def of_phase(content: dict[str, Any], columns: tuple[str, ...]) -> str:
     rows = pd.DataFrame(content["rows"])
     rows = rows[[c for c in columns if c in rows]]
-    shown = rows.map(cell).fillna("").rename(columns=lambda c: c.replace("bytes", "GB"))
+    formatted = rows.map(cell).fillna("").rename(columns=lambda c: c.replace("bytes", "GB"))
     for name in rows:
         if "bytes" in name:
-            shown[name.replace("bytes", "GB")] = [cell(v / 1e9) if pd.notna(v) else "" for v in rows[name]]
+            formatted[name.replace("bytes", "GB")] = [cell(v / 1e9) if pd.notna(v) else "" for v in rows[name]]
     title = f"**{content['phase']}**, {content['device']}, torch {content['versions']['torch']}"
-    return f"{title}\n\n{shown.to_markdown(index=False, disable_numparse=True)}"
+    return f"{title}\n\n{formatted.to_markdown(index=False, disable_numparse=True)}"
 
 
 def cell(value: Any) -> str:

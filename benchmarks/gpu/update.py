@@ -1,9 +1,9 @@
-"""One optimiser update at the shapes of Qwen2.5, random weights: tokens a second, share of the peak, memory.
+"""Measures an optimiser update at the shapes of Qwen2.5, random weights: tokens per second, share of the peak, memory.
 
-Four passes of 16,384 tokens and a step of AdamW, by a run's own trainer. The share is of the fastest matrix product of
-this run; the operations are the model's own, so that what checkpointing computes again counts as time and not as work.
-`weights`: `autocast` casts float32 weights as they are used (a run of one process, today); `sharded` is FSDP2's mixed
-precision over one process; `bfloat16` has no float32 weights at all, the bound that no way of keeping them can beat.
+An update is four passes of 16,384 tokens and a step of AdamW, by the trainer of a run. The share is relative to the
+fastest matrix product of this run; what gradient checkpointing recomputes counts as time, but not as operations.
+`weights`: `autocast` casts float32 weights as they are used (as a run of one process does today); `sharded` is FSDP2's
+mixed precision over one process; `bfloat16` has no float32 weights at all, a bound for every way of keeping them.
 """
 
 from __future__ import annotations
@@ -90,20 +90,20 @@ def update(
             with clocked(device, seconds):
                 trainer.step(step)
     best, most = min(seconds[1:]), peak_bytes(device)
-    found = {
+    result = {
         "first, seconds": seconds[0],
         "seconds": best,
         "tokens a second": rows * length / best,
         "share of the peak": work / best / peak,
         "peak bytes": most,
     }
-    if weights == "autocast":  # the estimate is of a run of one process, which keeps its weights so
-        found |= {"estimated bytes": estimated, "peak / estimated": most / estimated}
-    return found
+    if weights == "autocast":  # the estimate is for a run of one process, which keeps its weights this way
+        result |= {"estimated bytes": estimated, "peak / estimated": most / estimated}
+    return result
 
 
 def rebuilt(trainer: Any, request: Any) -> Any:
-    """The trainer anew around the sharded policy: an optimiser takes the parameters it is made with."""
+    """Returns a new trainer around the sharded policy: an optimiser keeps the parameters it was created with."""
     return type(trainer)(
         trainer.policy, request.objective, trainer.collector, request.options.train, request.options.metrics, 0
     )
@@ -111,7 +111,7 @@ def rebuilt(trainer: Any, request: Any) -> Any:
 
 @contextmanager
 def alone(needed: bool, setting: Setting) -> Iterator[None]:
-    """A group of one process, which FSDP2 asks for."""
+    """Provides a process group of one process, which FSDP2 requires."""
     if not needed:
         yield
         return

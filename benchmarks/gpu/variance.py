@@ -1,4 +1,4 @@
-"""Gradient variance at 1.5B: seconds a group, exact and by sketch, beside the seconds of an update."""
+"""Measures the time of gradient variance per group at 1.5B, exact and by sketch, to compare with that of an update."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def measure(setting: Setting, record: Record) -> None:
         forget_peak(device)
         meter, seconds = make(), list[float]()
         for group in range(GROUPS):
-            torch.manual_seed(group)  # both methods meet the same gradients
+            torch.manual_seed(group)  # both methods get the same gradients
             for p in parameters:
                 gradient = torch.randn_like(p)
                 p.grad = gradient if p.grad is None else p.grad.add_(gradient)
             with clocked(device, seconds):
                 meter.close_group()
         with clocked(device, finish := list[float]()):
-            found = meter.finish()
+            statistics = meter.finish()
         record.row(
             method=name, **{"seconds a group": min(seconds), "seconds to finish": finish[0]},
-            **{"peak bytes above weights and gradient": peak_bytes(device) - held}, **found,
+            **{"peak bytes above weights and gradient": peak_bytes(device) - held}, **statistics,
         )  # fmt: skip
         for p in parameters:
             p.grad = None

@@ -1,7 +1,7 @@
 """`python -m experiments.coverage` measures how often the report's 95 % intervals cover the truth.
 
 Samples are drawn from distributions whose mean, interquartile mean and probability of improvement are known, a
-thousand a cell. It writes results/coverage/coverage.csv and the tables in docs/statistics.md; `make docs` calls it.
+thousand per cell. It writes results/coverage/coverage.csv and the tables in docs/statistics.md; `make docs` calls it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Draw = Callable[[np.random.Generator, Any], np.ndarray]
 
 
 def collapsing(rng: np.random.Generator, shape: Any) -> np.ndarray:
-    """One run in five ends near 0.1, the others near 0.9."""
+    """Draws results of which one in five is near 0.1 and the others near 0.9."""
     return np.where(rng.random(shape) < 0.2, rng.normal(0.1, 0.05, shape), rng.normal(0.9, 0.02, shape))
 
 
 def accuracy(rng: np.random.Generator, shape: Any) -> np.ndarray:
-    """Of 192 problems, as the tiny benchmark has: ties are common. The runs differ by more than the problems' draw."""
+    """Draws accuracies on 192 problems (the tiny benchmark's): ties are common, runs differ beyond binomial noise."""
     return rng.binomial(192, rng.beta(93, 7, shape)) / 192
 
 
@@ -55,22 +55,22 @@ def bootstrap(statistic: Any, method: str) -> Callable[[np.ndarray], ours.Interv
 
 
 def bootstrap_t(values_RN: np.ndarray) -> ours.Interval:
-    """Quantiles of the resampled t statistic; a resample without spread is left out."""
+    """Returns the interval from quantiles of the resampled t statistic; a resample without spread is left out."""
     mean_R, error_R = values_RN.mean(-1), stats.sem(values_RN, axis=-1)
 
     def statistic(sample: np.ndarray, axis: int) -> np.ndarray:
         return sample.mean(axis) / stats.sem(sample, axis=axis)
 
-    found = stats.bootstrap(
+    result = stats.bootstrap(
         (values_RN - mean_R[:, None],), statistic, axis=-1, n_resamples=RESAMPLES, vectorized=True, batch=100,
         method="percentile", rng=np.random.default_rng(ours.SEED),
     )  # fmt: skip
-    drawn = np.where(np.isfinite(found.bootstrap_distribution), found.bootstrap_distribution, np.nan)
+    drawn = np.where(np.isfinite(result.bootstrap_distribution), result.bootstrap_distribution, np.nan)
     low_R, high_R = np.nanquantile(drawn, [0.025, 0.975], axis=-1)
     return mean_R - high_R * error_R, mean_R - low_R * error_R
 
 
-# the first of each is the report's
+# the first of each is the one that the report uses
 MEAN = {"Student's t": ours.mean_interval, "percentile": bootstrap(np.mean, "percentile"),
         "BCa": bootstrap(np.mean, "BCa"), "bootstrap-t": bootstrap_t}  # fmt: skip
 IQM = {"trimmed t": ours.interquartile_interval, "percentile": bootstrap(ours.interquartile_mean, "percentile"),
@@ -83,13 +83,13 @@ def truths(draw: Draw) -> dict[str, float]:
 
 
 def covering(interval: ours.Interval, truth: float) -> dict[str, float]:
-    """The share of samples that have no interval, and of the others the share whose interval holds the truth.
+    """Returns the share of samples without an interval, and of the others the share whose interval holds the truth.
 
-    One without a width is none: the report shows it as such (`statistics.ends`).
+    An interval without width counts as none, as it does in the report (`statistics.ends`).
     """
     low, high = (np.asarray(end) for end in interval)
-    there = np.isfinite(low) & np.isfinite(high) & (low < high)
-    return {"none": float((~there).mean()), "coverage": float(((low <= truth) & (truth <= high))[there].mean())}
+    exists = np.isfinite(low) & np.isfinite(high) & (low < high)
+    return {"none": float((~exists).mean()), "coverage": float(((low <= truth) & (truth <= high))[exists].mean())}
 
 
 def of_one_sample(quantity: str, methods: dict[str, Any], repetitions: int = REPETITIONS) -> Iterator[dict[str, Any]]:
@@ -99,13 +99,13 @@ def of_one_sample(quantity: str, methods: dict[str, Any], repetitions: int = REP
             values_RN = draw(np.random.default_rng(n), (repetitions, n))
             for method, interval in methods.items():
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", RuntimeWarning)  # of samples that are alike: they have no interval
+                    warnings.simplefilter("ignore", RuntimeWarning)  # from samples of equal values, without an interval
                     found = covering(interval(values_RN), truth)
                 yield {"quantity": quantity, "runs": name, "n": n, "method": method, **found}
 
 
 def of_two_samples(methods: tuple[str, ...] = ("BCa", "percentile")) -> Iterator[dict[str, Any]]:
-    """The probability of improvement; of normals a shift apart it is known."""
+    """Yields the coverage of the probability of improvement, which is known for normals that differ by a shift."""
     for name, shift in SHIFTS.items():
         truth = float(stats.norm.cdf(shift / np.sqrt(2)))
         for n in SIZES:
@@ -118,7 +118,7 @@ def of_two_samples(methods: tuple[str, ...] = ("BCa", "percentile")) -> Iterator
 
 
 def markdown(found: pd.DataFrame, quantity: str) -> str:
-    """A row a distribution, a column a method, the coverage in % at each n; in brackets, of how many there is none."""
+    """Returns a row per distribution, a column per method: coverage in % at each n, in brackets % without interval."""
     rows = found[found["quantity"] == quantity]
     methods = list(dict.fromkeys(rows["method"]))
     lines = [f"| runs | {' | '.join(methods)} |", "| --- " * (1 + len(methods)) + "|"]

@@ -31,7 +31,7 @@ def summary_row(run: RunFiles) -> dict[str, Any]:
 
 
 def table(summary: pd.DataFrame) -> str:
-    """Means over seeds, lowest and highest in brackets, and the difference with its 95 % interval (Welch)."""
+    """Returns means over seeds, lowest and highest in brackets, and the difference with its 95 % interval (Welch)."""
     rows = []
     for engine, runs in summary.groupby("engine"):
         row: dict[str, Any] = {"engine": f"`{engine}`", "runs": len(runs)}
@@ -53,9 +53,9 @@ def main() -> None:
     write_whole(RESULTS / "summary.csv", summary.to_csv(index=False, float_format="%.6g"))
     write_whole(RESULTS / "table.md", table(pd.read_csv(RESULTS / "summary.csv")))
     write_manifest(RESULTS / "manifest.json", COMMAND, len(done), sitting(done, unfinished))
-    shown = (RESULTS / "table.md").read_text()
-    fill(Path(__file__).parent / "README.md", "table", shown)
-    print(shown)
+    text = (RESULTS / "table.md").read_text()
+    fill(Path(__file__).parent / "README.md", "table", text)
+    print(text)
 
 
 if __name__ == "__main__":

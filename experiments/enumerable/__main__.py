@@ -1,7 +1,7 @@
-"""`python -m experiments.enumerable` computes every objective's gradient noise on the world of the laws, exactly.
+"""`python -m experiments.enumerable` computes every objective's exact gradient noise in the world of `tests/laws`.
 
-No sampling: all groups of two responses of a vocabulary of 3 and a horizon of 3, each with its probability. It writes
-results/enumerable/noise.csv and the table in docs/objectives.md; `make docs` calls it.
+Nothing is sampled: all groups of two responses, with a vocabulary of 3 and a horizon of 3, are enumerated with their
+probabilities. It writes results/enumerable/noise.csv and the table in docs/objectives.md; `make docs` calls it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ from tgpo.types.teacher import TeacherSignal
 
 ROOT = Path(__file__).parents[2]
 RESULTS, DOCS = ROOT / "results" / "enumerable", ROOT / "docs" / "objectives.md"
-# three teachers: the student's own logits a little moved, others, and others three times as sharp
+# three teachers: the student's logits with a small change, other logits, and those logits three times as large
 GAPS = {"near": table(0) + 0.3 * table(1), "other": table(1), "far": 3 * table(1)}
 
 
 def gradients(values_N: Tensor, policy: Tensor) -> Tensor:
-    """The gradient of each value on its own, `[N, parameters]`."""
+    """Returns the gradient of each value on its own, `[N, parameters]`."""
     each_N = torch.eye(len(values_N), dtype=values_N.dtype)
-    (found,) = torch.autograd.grad(values_N, policy, each_N, is_grads_batched=True, retain_graph=True)
-    return found.flatten(1)
+    (gradient,) = torch.autograd.grad(values_N, policy, each_N, is_grads_batched=True, retain_graph=True)
+    return gradient.flatten(1)
 
 
 def noise(variant: str, world: World) -> dict[str, float]:
-    """`signal` is the norm of the expected gradient, `noise` the root of its variance's trace, of a group of two."""
+    """Returns the gradient's signal, noise and signal-to-noise ratio for a group of two.
+
+    `signal` is the norm of the expected gradient, `noise` the root of its variance's trace.
+    """
     objective = build(variant)
     loss_G, probability_G = group_losses(objective, world)
     gradient_GP = gradients(loss_G, world.policy)
@@ -48,7 +51,7 @@ def noise(variant: str, world: World) -> dict[str, float]:
 
 
 def draw_variance(objective, world: World) -> float:
-    """What the teacher's draw of a token adds at each position, its draws being independent given the responses."""
+    """Returns the variance that the teacher's draws of tokens add; given the responses, they are independent."""
     batch, probability_G = every_group(objective, world)
     teacher, rows = batch.teacher or TeacherSignal(), len(batch.mask_BT) // len(probability_G)
     share_NV = logits_of(world.teacher, batch.tokens.response_BT).softmax(-1).flatten(0, 1)
@@ -78,7 +81,7 @@ def measure() -> pd.DataFrame:
 
 
 def markdown(found: pd.DataFrame) -> str:
-    """A row an objective or variant; for each teacher, signal, noise and signal over noise."""
+    """Returns a row per objective or variant: for each teacher, signal, noise and signal over noise."""
     kl = found.groupby("gap")["reverse KL"].first()
     heads = [f"{gap} ({kl[gap]:.2f} nats)" for gap in GAPS]
     lines = [f"| objective | {' | '.join(heads)} |", "| --- " * (1 + len(GAPS)) + "|"]

@@ -40,7 +40,7 @@ def summary_row(run: RunFiles) -> dict[str, Any]:
 
 
 def table(summary: pd.DataFrame) -> str:
-    """Mean over seeds with the lowest and highest seed in brackets."""
+    """Returns the means over seeds, with the lowest and highest seed in brackets."""
     rows = []
     for objective in ORDER:
         runs = summary[summary["objective"] == objective]
@@ -53,7 +53,7 @@ def table(summary: pd.DataFrame) -> str:
 
 
 def figure(data: pd.DataFrame, metric: str, title: str, unit: str) -> str:
-    """Each objective's mean over seeds, and a band from the lowest to the highest seed."""
+    """Draws each objective's mean over seeds, and a band from the lowest to the highest seed."""
     chosen = data[data["metric"] == metric]
     grouped = chosen.groupby(["objective", "step"])["value"].agg(["mean", "min", "max"]).reset_index()
     base = alt.Chart(grouped, title=title).encode(

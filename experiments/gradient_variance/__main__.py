@@ -34,22 +34,22 @@ TINY = 1e-30
 
 
 def gram(student: str, objective: str, batches: int) -> np.ndarray:
-    """Inner products of the gradients of independent rollout batches: all that the statistics need.
+    """Returns the inner products of the gradients of independent rollout batches, all that the statistics need.
 
-    All are of the first step: a weight that falls with the step would be counted as noise.
+    All gradients are those of step 1: the change of a weight that falls with the step would be counted as noise.
     """
-    asked = request_from([f"student={student}", f"tuned={objective}", f"seed={SEED}", "metrics.divergence_every=0"])
+    request = request_from([f"student={student}", f"tuned={objective}", f"seed={SEED}", "metrics.divergence_every=0"])
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_components(asked, None, demonstrations(asked, Path(folder))).trainer
+        trainer = build_components(request, None, demonstrations(request, Path(folder))).trainer
         gradients_NP = torch.stack([trainer.gradient(k, step=1) for k in range(1, batches + 1)])
     return (gradients_NP @ gradients_NP.T).double().numpy()
 
 
 def noise(gram_NN: np.ndarray) -> dict[str, float]:
-    """`trace` of the covariance of a batch's gradient, `signal`, the unbiased square of its mean, and their ratio.
+    """Returns the `trace` of a batch gradient's covariance, `signal`, the unbiased square of its mean, and their ratio.
 
-    `signal` is the mean of `g_i . g_j` over i != j; the ratio is how many batches would have to be averaged for as much
-    signal as noise.
+    `signal` is the mean of `g_i . g_j` over i != j; the ratio is the number of batches that would have to be averaged
+    for as much signal as noise.
     """
     n = len(gram_NN)
     diagonal = np.trace(gram_NN)
@@ -59,7 +59,10 @@ def noise(gram_NN: np.ndarray) -> dict[str, float]:
 
 
 def jackknifed(gram_NN: np.ndarray, statistic: Callable[[np.ndarray], float]) -> tuple[float, float]:
-    """A 95 % interval by leaving out one batch at a time; nothing is resampled twice, which would look like signal."""
+    """Returns a 95 % jackknife interval, which leaves out one batch at a time.
+
+    A bootstrap would draw batches twice, and the product of a batch with itself would look like signal.
+    """
     n = len(gram_NN)
     left_N = np.array([statistic(np.delete(np.delete(gram_NN, i, 0), i, 1)) for i in range(n)])
     error = math.sqrt((n - 1) / n * float(((left_N - left_N.mean()) ** 2).sum()))
@@ -74,17 +77,17 @@ def log_ratio(gram_NN: np.ndarray) -> float:
 def measured(student: str, objective: str, batches: int) -> dict[str, Any]:
     started = time.perf_counter()
     gram_NN = gram(student, objective, batches)
-    found = noise(gram_NN)
+    statistics = noise(gram_NN)
     low = high = math.nan
-    if math.isfinite(found["noise to signal"]):
+    if math.isfinite(statistics["noise to signal"]):
         low, high = (math.exp(min(end, 700.0)) for end in jackknifed(gram_NN, log_ratio))
     interval = {"noise to signal low": low, "noise to signal high": high}
-    return {"student": student, "objective": objective, "batches": batches, **found, **interval,
+    return {"student": student, "objective": objective, "batches": batches, **statistics, **interval,
             "seconds": time.perf_counter() - started}  # fmt: skip
 
 
 def table(data: pd.DataFrame) -> str:
-    """Noise to signal with its interval, an objective a row and a student a column, in the order of their gaps."""
+    """Returns noise to signal with its interval, a row per objective and a column per student, sorted by their gaps."""
     rows = []
     for objective, group in data.groupby("objective", sort=False):
         cells = {row["student"]: shown(row) for row in group.to_dict("records")}
@@ -100,7 +103,7 @@ def shown(row: dict[Any, Any]) -> str:
 
 
 def figure(data: pd.DataFrame) -> str:
-    """Noise to signal against the student, a panel an objective; a cell without a signal has no point."""
+    """Draws noise to signal against the student, a panel per objective; a cell without a signal has no point."""
     seen = data[np.isfinite(data["noise to signal"]) & data["noise to signal low"].notna()]
     scale = alt.Scale(
         type="log", domain=[seen["noise to signal"].min() / 2, seen["noise to signal"].max() * 2], clamp=True
@@ -127,19 +130,19 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=32, help="independent rollout batches (default: 32)")
     parser.add_argument(
         "--objectives", nargs="+", choices=OBJECTIVES, default=OBJECTIVES, metavar="NAME",
-        help="measure these, beside what is committed of the others (default: all)",
+        help="measure these, and keep the committed numbers of the others (default: all)",
     )  # fmt: skip
     parser.add_argument("--again", action="store_true", help="the table from the committed noise.csv")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    if not asked.again:
+    if not args.again:
         rows = []
-        if set(asked.objectives) < set(OBJECTIVES):
+        if set(args.objectives) < set(OBJECTIVES):
             known = pd.read_csv(RESULTS / "noise.csv")
-            rows = known[~known["objective"].isin(asked.objectives)].to_dict("records")
+            rows = known[~known["objective"].isin(args.objectives)].to_dict("records")
         for student in STUDENTS:
-            for objective in asked.objectives:
-                rows.append(measured(student, objective, asked.batches))
+            for objective in args.objectives:
+                rows.append(measured(student, objective, args.batches))
                 print(f"{student:16} {objective:10} noise to signal {shown(rows[-1])}", flush=True)
         rows.sort(key=lambda row: (STUDENTS.index(row["student"]), OBJECTIVES.index(row["objective"])))
         write_whole(RESULTS / "noise.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))

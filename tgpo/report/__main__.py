@@ -1,4 +1,4 @@
-"""`python -m tgpo.report DIR [DIR ...]` writes the report of a run, or of all runs below the directories as one."""
+"""`python -m tgpo.report DIR [DIR ...]` writes the report of a run, or one report of all runs below the directories."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="where a sweep's report goes (default: DIR/report)")
     parser.add_argument("--baseline", help="objective or arm that the others are compared with (default: grpo)")
-    parser.add_argument("--task", help="the task to compare on, where runs differ in it (default: that of the most)")
+    parser.add_argument(
+        "--task", help="the task to compare on, where runs differ in it (default: the task of most runs)"
+    )
     arguments = parser.parse_args()
     with exit_on_error():
         print(f"report  {report(arguments)}")

@@ -1,4 +1,4 @@
-"""What tells the runs of a sweep apart: an arm is a set of runs that differ in nothing but the seed."""
+"""Groups the runs of a sweep into arms: an arm is a set of runs that differ in nothing but the seed."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from tgpo.report.find import Note
 from tgpo.runs.keys import NOT_PART_OF_THE_EXPERIMENT, option_of
 
 OBJECTIVE = "objective"
-# groups whose choice names a setting, in the order they are named
+# the groups that make up a setting, in the order in which a label has them
 SETTING = ("student", "teacher", "task")
 GROUPS = (OBJECTIVE, *SETTING, "scale", "demonstrations", "rollout", "train", "eval")
-# never what a comparison is about, even when overridden
+# keys that never distinguish arms, even when overridden
 NEVER = (*NOT_PART_OF_THE_EXPERIMENT, "seed", "name", "experiment", "hydra")
 PLACES = ("student.path", "teacher.path", "demonstrations.path")
-# how a run is computed and measured: an arm only where an override says so
+# how a run is computed and measured: these keys distinguish arms only where they are overridden
 HOW = ("metrics", "server", "vllm", "scale", "train.threads", "train.device", "train.checkpoint_every",
        "train.keep_checkpoints", "train.max_logits", "train.max_tokens_per_micro_batch")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Arm:
-    """`values` are those of the keys that differ anywhere in the sweep, in their order; None where a run has none."""
+    """`values` are those of the keys that differ within the sweep, in the keys' order; None where a key is absent."""
 
     label: str
     values: tuple[str | None, ...]
     objective: str
-    context: tuple[str | None, ...]  # the values that are not the objective's own: what a baseline has to share
-    setting: tuple[str | None, ...]  # of these the student, the teacher and the task: without them nothing compares
+    context: tuple[str | None, ...]  # the values outside the objective's section, which a baseline has to share
+    setting: tuple[str | None, ...]  # of these, student, teacher and task: arms that differ here are not comparable
 
 
 def arms_of(runs: Mapping[str, RunFiles]) -> tuple[dict[str, Arm], list[Note]]:
-    """Each run's arm by the run's name, and notes on runs that lack keys which others of their arm have."""
+    """Returns each run's arm by the run's name, and notes on runs that lack keys which others of their arm have."""
     settings = without_places(runs, {name: settings_of(run) for name, run in runs.items()})
     arms = tell_apart(settings, sorted(override_keys(runs.values())))
     return arms, older(runs, settings, {name: arm.values for name, arm in arms.items()})
 
 
 def tell_apart(settings: Mapping[str, Mapping[str, str]], overridden: Sequence[str]) -> dict[str, Arm]:
-    """Each run's arm by the run's name, from its settings; the options in `overridden` come first, in their order."""
+    """Returns each run's arm by the run's name, from the settings; the options in `overridden` come first, in order."""
     keys = differing_keys(list(settings.values()), overridden)
     values = {name: tuple(setting.get(key) for key in keys) for name, setting in settings.items()}
     labels = labels_of(sorted(set(values.values()), key=order), keys)
@@ -58,15 +58,15 @@ def tell_apart(settings: Mapping[str, Mapping[str, str]], overridden: Sequence[s
 
 
 def settings_of(run: RunFiles) -> dict[str, str]:
-    """Choices by group and resolved options by dotted name, as text."""
+    """Returns a run's choices by group and its resolved options by dotted name, as text."""
     config = {key: value for key, value in run.config.items() if not within(key, NEVER)}
     flat = dict(flatten(config))
-    found = {key: text(value) for key, value in flat.items() if not key.endswith("_target_")}
-    return found | {group: choice for group in GROUPS if (choice := choice_of(run, group)) is not None}
+    options = {key: text(value) for key, value in flat.items() if not key.endswith("_target_")}
+    return options | {group: choice for group in GROUPS if (choice := choice_of(run, group)) is not None}
 
 
 def without_places(runs: Mapping[str, RunFiles], settings: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """A path that is another for each seed, and the same but for its numbers, is one setting: a student a seed, say."""
+    """Returns the settings with one value for paths that differ only in their numbers, one per seed (a student's)."""
     for key in PLACES:
         seeds_of: dict[str, set[Any]] = {}
         for name, setting in settings.items():
@@ -75,13 +75,13 @@ def without_places(runs: Mapping[str, RunFiles], settings: dict[str, dict[str, s
         for places in split(list(seeds_of), lambda place: re.sub(r"\d+", "N", place)):
             seeds = [seed for place in places for seed in seeds_of[place]]
             if len(places) == len(seeds) == len(set(seeds)) > 1:
-                alike = {place: re.sub(r"\d+", "N", place) for place in places}
-                settings = {n: s | {key: alike.get(s[key], s[key])} if key in s else s for n, s in settings.items()}
+                common = {place: re.sub(r"\d+", "N", place) for place in places}
+                settings = {n: s | {key: common.get(s[key], s[key])} if key in s else s for n, s in settings.items()}
     return settings
 
 
 def choice_of(run: RunFiles, group: str) -> str | None:
-    """As it was composed; of a run that did not keep its choices, as far as the section itself tells."""
+    """Returns the choice as it was composed; for a run that did not record its choices, inferred from the section."""
     if group in run.choices:
         return run.choices[group]
     section = run.config.get(group)
@@ -92,10 +92,10 @@ def choice_of(run: RunFiles, group: str) -> str | None:
 
 
 def differing_keys(settings: Sequence[Mapping[str, str]], overridden: Sequence[str]) -> list[str]:
-    """The fewest keys that tell the runs apart, taken in order: choices, then overrides, then any other option.
+    """Returns the keys that distinguish the runs, selected in order: choices, then overrides, then any other option.
 
-    A key counts where two runs that agree in the keys before it HAVE different values; one that a run of an older
-    version lacks tells nothing.
+    A key is selected only where two runs that agree in all keys selected before have different values of it; a key that
+    a run of an older version lacks is no difference.
     """
     every = sorted({key for setting in settings for key in setting})
     rest = [key for key in every if not within(key, HOW)]
@@ -125,7 +125,10 @@ def override_words(run: RunFiles) -> list[str]:
 
 
 def labels_of(arms: Sequence[tuple[str | None, ...]], keys: Sequence[str]) -> dict[tuple[str | None, ...], str]:
-    """An objective by its name, everything else as `option=value`; what does not differ beside an arm is left out."""
+    """Returns the labels of the arms: the name of the objective, and everything else as `option=value`.
+
+    A key is left out where all arms that agree in the keys before it have the same value.
+    """
     shortest = short_names(keys)
     labels = {}
     for arm in arms:
@@ -140,7 +143,7 @@ def labels_of(arms: Sequence[tuple[str | None, ...]], keys: Sequence[str]) -> di
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """`group_size` for `rollout.group_size`, where no other key ends so."""
+    """Returns the last part of each key (`group_size` of `rollout.group_size`), unless another key shares it."""
     ends = [key.rsplit(".", 1)[-1] for key in keys]
     return {key: end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)}
 
@@ -148,7 +151,7 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
 def older(
     runs: Mapping[str, RunFiles], settings: Mapping[str, Mapping[str, str]], values: Mapping[str, Sequence[str | None]]
 ) -> list[Note]:
-    """Runs without sections that others have, or without options that others of their arm have: of an older version."""
+    """Returns notes on runs of older versions: they lack sections of other runs, or options of others in their arm."""
     sections = {section for run in runs.values() for section in run.config} | {"choices", "overrides"}
     lacking: dict[str, list[str]] = {}
     for name, run in runs.items():
@@ -174,7 +177,7 @@ def flatten(node: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def text(value: Any) -> str:
-    """`0.5`, `[0.5,0.0]`, `none`: short enough for a legend, and the same for equal values."""
+    """Returns a value as text (`0.5`, `[0.5,0.0]`, `none`), short enough for a legend and the same for equal values."""
     if isinstance(value, float):
         return f"{value:.15g}"
     if isinstance(value, list):
@@ -187,7 +190,7 @@ def within(key: str, sections: Iterable[str]) -> bool:
 
 
 def order(values: Sequence[str | None]) -> list[tuple[int, float, str]]:
-    """Numbers by size, then names."""
+    """Returns a sort key: numbers by size, then names."""
     return [number_first(value) for value in values]
 
 

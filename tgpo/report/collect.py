@@ -1,4 +1,4 @@
-"""Reads a run's directory, finished or not."""
+"""Reads the directory of a run, finished or not."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tgpo.runs.directory import read_config
 from tgpo.runs.files import read_json
 from tgpo.runs.jsonl import read_lines, read_records
 
-WORDS = {"kind", "gradient/variance_method"}  # of a record, all that is not a number
+WORDS = {"kind", "gradient/variance_method"}  # the fields of a record that are not numbers
 HEADLINE = (
     "base accuracy", "final accuracy", "lowest accuracy", "first length", "final length", "truncated", "reverse KL",
     "gradient norm", "gradient variance", "first reverse KL",
 )  # fmt: skip
-LAST = 10  # steps at the end of a run that its training metrics are averaged over
+LAST = 10  # length, truncation and reverse KL are averaged over this many steps at the end of a run
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """`train` and `evaluation` have a row a record and contract names as columns."""
+    """The files of a run. `train` and `evaluation` have a row per record and the contract's metric names as columns."""
 
     path: Path
     config: dict[str, Any]
@@ -33,7 +33,7 @@ class RunFiles:
     status: dict[str, Any]
     train: pd.DataFrame
     evaluation: pd.DataFrame
-    cut: int  # last lines of metrics.jsonl that a kill cut short: none or one
+    cut: int  # number of lines at the end of metrics.jsonl that a kill cut short: 0 or 1
 
     @property
     def tasks(self) -> list[str]:
@@ -55,16 +55,16 @@ class RunFiles:
 
     @cached_property
     def rollouts(self) -> list[dict[str, Any]]:
-        """Read when asked for: a sweep does not show them, and they are long."""
+        """The sampled rollouts, read at first access: they are long, and the page of a sweep does not contain them."""
         return read_records(self.path / "rollouts.jsonl")
 
     def accuracy(self, task: str | None = None) -> pd.DataFrame:
-        """`step`, `accuracy` on a task (the run's own by default); empty before the first evaluation."""
+        """Returns `step` and `accuracy` on a task (by default the run's own); empty before the first evaluation."""
         column = f"eval/{task or self.task}/accuracy"
         if column not in self.evaluation:
             return pd.DataFrame({"step": [], "accuracy": []})
-        found = self.evaluation[["step", column]].rename(columns={column: "accuracy"})
-        return found.dropna().reset_index(drop=True)
+        data = self.evaluation[["step", column]].rename(columns={column: "accuracy"})
+        return data.dropna().reset_index(drop=True)
 
 
 def read_run(path: Path) -> RunFiles:
@@ -88,7 +88,7 @@ def frame(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def check_records(path: Path, records: list[dict[str, Any]]) -> None:
-    """Each says its step, and what is evaluated is a number: figures and tables are made of these."""
+    """Raises RequestError where a record has no step or a metric is not a number: figures and tables need both."""
     for number, record in enumerate(records, start=1):
         if not isinstance(record.get("step"), int):
             raise RequestError(f"{path}: line {number} has no step")
@@ -98,10 +98,10 @@ def check_records(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def run_numbers(run: RunFiles) -> dict[str, float]:
-    """The numbers of `HEADLINE`, which a run is compared by. NaN where it was not measured.
+    """Returns the numbers of `HEADLINE`, by which runs are compared; NaN for a number that was not measured.
 
-    Lengths, truncation and reverse KL are means over the last ten steps, gradients over all. `final` is the last
-    evaluation, which of a finished run is that of its last step.
+    Final length, truncation and reverse KL are means over the last ten steps, gradients over all steps. The final
+    accuracy is that of the last evaluation, which in a finished run is the one after its last step.
     """
     accuracy, end = run.accuracy()["accuracy"], run.train.tail(LAST)
     values = (
@@ -116,10 +116,10 @@ def run_numbers(run: RunFiles) -> dict[str, float]:
         column(run.train, "gradient/variance").mean(),
         first(column(run.train, "divergence/reverse_kl_k1")),
     )
-    found: dict[str, float] = dict(zip(HEADLINE, values, strict=True))
+    numbers: dict[str, float] = dict(zip(HEADLINE, values, strict=True))
     for task in run.tasks[1:]:
-        found[f"final accuracy, {task}"] = last(run.accuracy(task)["accuracy"])
-    return found
+        numbers[f"final accuracy, {task}"] = last(run.accuracy(task)["accuracy"])
+    return numbers
 
 
 def column(data: pd.DataFrame, name: str) -> pd.Series:

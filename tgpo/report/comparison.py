@@ -1,4 +1,4 @@
-"""A set of runs as one comparison: who counts, in which arm, against which baseline."""
+"""Compares a set of runs: which runs count, to which arm each belongs, and with which baseline it is compared."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tgpo.report.arms import Arm, arms_of, order, text
 from tgpo.report.collect import RunFiles, run_numbers
 from tgpo.report.find import Note, common_root, find_runs
 
-BASELINE = "grpo"  # reward alone, what every other objective has to beat
+BASELINE = "grpo"  # reward alone: the objective that every other one has to beat
 Standing = Literal["counted", "unfinished", "again", "other task", "no seed"]
 
 
 @dataclass(frozen=True)
 class Member:
-    """A run of the sweep; only the `counted` enter the statistics, each seed of an arm once."""
+    """A run of the sweep. Only runs whose standing is `counted` enter the statistics, each seed of an arm once."""
 
     name: str
     run: RunFiles
@@ -37,8 +37,8 @@ class Member:
     def reason(self) -> str:
         if self.run.status.get("reason"):
             return str(self.run.status["reason"])
-        said = {"running": "still running, or killed", "unknown": "left no status"}
-        return said.get(self.state, "")
+        explanations = {"running": "still running, or killed", "unknown": "left no status"}
+        return explanations.get(self.state, "")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Sweep:
     task: str | None
     members: list[Member]
     arms: list[Arm]
-    baselines: dict[str, Arm]  # each arm's, by its label; an arm that has none is not compared
+    baselines: dict[str, Arm]  # by the label of the arm; an arm without a baseline is not compared
     baseline: str
     statistics: pd.DataFrame
     notes: list[Note]
@@ -66,16 +66,16 @@ class Sweep:
 
     @property
     def steps(self) -> int | None:
-        """What the runs were to take, where it is the same for all."""
+        """The configured number of steps where it is the same for all runs, else None."""
         steps = {(m.run.config.get("train") or {}).get("steps") for m in self.members}
         return steps.pop() if len(steps) == 1 else None
 
     def row(self, metric: str, arm: Arm) -> dict[str, Any]:
-        """The statistics of an arm on a metric; empty where nothing was counted."""
-        found = self.statistics
-        if found.empty:
+        """Returns the statistics of an arm on a metric; empty where no run was counted."""
+        table = self.statistics
+        if table.empty:
             return {}
-        rows = found[(found["metric"] == metric) & (found["arm"] == arm.label)].to_dict("records")
+        rows = table[(table["metric"] == metric) & (table["arm"] == arm.label)].to_dict("records")
         return {str(key): value for key, value in rows[0].items()} if rows else {}
 
 
@@ -108,7 +108,7 @@ def compared(
     directories: tuple[Path, ...],
     baseline: str | None = None,
 ) -> Sweep:
-    """The members as one comparison: their arms in order, who each is compared with, and the statistics."""
+    """Returns the members as one comparison: the arms in order, the baseline of each arm, and the statistics."""
     from tgpo.report.statistics import compare
 
     arms = sorted({arm.label: arm for arm in arm_of.values()}.values(), key=lambda arm: order(arm.values))
@@ -130,7 +130,7 @@ def compared(
 
 
 def tasks_of(runs: dict[str, RunFiles]) -> dict[str, str | None]:
-    """Each run's own task; one stopped before its first evaluation has that of a run configured for the same."""
+    """Returns each run's own task; before its first evaluation, that of a run with the same task configuration."""
     by_section = {text([*map(str, section(run))]): run.task for run in runs.values() if run.task}
     return {name: run.task or by_section.get(text([*map(str, section(run))])) for name, run in runs.items()}
 
@@ -140,19 +140,19 @@ def section(run: RunFiles) -> list[Any]:
 
 
 def choose_task(tasks: dict[str, str | None], asked: str | None) -> str | None:
-    """The one most runs are on; of equals, the first by name."""
-    found = sorted({task for task in tasks.values() if task})
-    if asked is not None and asked not in found:
-        raise RequestError(f"--task {asked}: no run is on it{did_you_mean(asked, found)}")
-    if asked is not None or not found:
+    """Returns the requested task, by default the one that most runs are on; of equals, the first by name."""
+    available = sorted({task for task in tasks.values() if task})
+    if asked is not None and asked not in available:
+        raise RequestError(f"--task {asked}: no run is on it{did_you_mean(asked, available)}")
+    if asked is not None or not available:
         return asked
-    return max(found, key=lambda task: list(tasks.values()).count(task))
+    return max(available, key=lambda task: list(tasks.values()).count(task))
 
 
 def sort_members(
     runs: dict[str, RunFiles], here: dict[str, RunFiles], arm_of: dict[str, Arm]
 ) -> tuple[list[Member], list[Note]]:
-    """Who counts. Of two runs of one arm and seed, the finished one does, and of two finished ones the newer."""
+    """Returns the runs with their standing. Of an arm's runs with one seed, the newest finished one counts."""
     members: list[Member] = []
     taken: dict[tuple[str, int], str] = {}
     notes = []
@@ -180,9 +180,11 @@ def started(run: RunFiles) -> float:
 
 
 def choose_baselines(arms: Sequence[Arm], asked: str | None) -> tuple[str, dict[str, Arm]]:
-    """An objective is each arm's baseline within the arm's own context (the same student, say); an arm is everyone's.
+    """Returns the name of the baseline, and each arm's baseline by the arm's label.
 
-    By default `grpo` where objectives differ and it is one of them, else the first arm, of the arms of its setting.
+    If the name is an objective, each arm is compared with that objective in its own context (for example, with the same
+    student); if it is an arm, all arms are compared with that one. The default is `grpo` where objectives differ and it
+    is one of them, else the first arm, which is then the baseline only of the arms in its setting.
     """
     objectives = sorted({arm.objective for arm in arms})
     labels = {arm.label: arm for arm in arms}
@@ -193,12 +195,12 @@ def choose_baselines(arms: Sequence[Arm], asked: str | None) -> tuple[str, dict[
         return chosen, {arm.label: labels[chosen] for arm in alike}
     if chosen not in objectives or len(objectives) == 1:
         raise RequestError(f"--baseline {chosen}: no such arm{did_you_mean(chosen, {*labels, *objectives})}")
-    found: dict[str, Arm] = {}
+    by_label: dict[str, Arm] = {}
     for arm in arms:
         same = [other for other in arms if other.objective == chosen and other.context == arm.context]
         if same:
-            found[arm.label] = same[0]
-    return chosen, found
+            by_label[arm.label] = same[0]
+    return chosen, by_label
 
 
 def closing_lines(sweep: Sweep) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is drawn over the steps: each arm's band, from the records of a sweep or from what is published of one."""
+"""The curves over the steps: the band of each arm, from the records of a sweep or from its published results."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ LOOSE = ["arm", "run", "step", "value"]
 
 
 class Curves(Protocol):
-    """`positive` leaves out values of 0 and below, which a logarithmic axis has no place for."""
+    """`positive` leaves out values of 0 and below, which a logarithmic axis cannot represent."""
 
     def band(self, metric: str, positive: bool = False) -> pd.DataFrame:
-        """Over the finished runs of each arm: the columns of `BAND`."""
+        """Returns the band over the finished runs of each arm, with the columns of `BAND`."""
         ...
 
     def unfinished(self, metric: str, positive: bool = False) -> pd.DataFrame:
-        """Run by run, those that did not finish: the columns of `LOOSE`."""
+        """Returns the values of each run that did not finish, with the columns of `LOOSE`."""
         ...
 
 
 @dataclass(frozen=True)
 class RecordedCurves:
-    """From the frame of all records."""
+    """Curves from the frame of all records."""
 
     records: pd.DataFrame
 
@@ -41,26 +41,27 @@ class RecordedCurves:
         if metric not in self.records:
             return pd.DataFrame({name: [] for name in LOOSE})
         measured = (self.records["standing"] == standing) & self.records[metric].notna()
-        found = self.records.loc[measured, ["arm", "run", "step", metric]]
-        found = found.rename(columns={metric: "value"}).astype({"value": float})
-        return found[found["value"] > 0] if positive else found
+        values = self.records.loc[measured, ["arm", "run", "step", metric]]
+        values = values.rename(columns={metric: "value"}).astype({"value": float})
+        return values[values["value"] > 0] if positive else values
 
 
 @dataclass(frozen=True)
 class PublishedCurves:
-    """From rows of `arm`, `metric`, `step`, and `value`, the mean of `runs` runs from `lowest` to `highest`.
+    """Curves from rows of `arm`, `metric`, `step`, and `value`, the mean of `runs` runs from `lowest` to `highest`.
 
-    A row is one run (`runs` 1), or the band of several of which only that is left: both kinds of an arm make one band.
+    A row is one run (`runs` is 1), or the band of several runs of which only the band was kept; an arm's rows of both
+    kinds are combined into one band.
     """
 
     rows: pd.DataFrame
 
     def band(self, metric: str, positive: bool = False) -> pd.DataFrame:
-        found = self.rows[self.rows["metric"] == metric]
+        rows = self.rows[self.rows["metric"] == metric]
         if positive:
-            found = found[found["value"] > 0]
-        found = found.assign(total=found["value"] * found["runs"])
-        grouped = found.groupby(["arm", "step"], sort=False)
+            rows = rows[rows["value"] > 0]
+        rows = rows.assign(total=rows["value"] * rows["runs"])
+        grouped = rows.groupby(["arm", "step"], sort=False)
         band = grouped.agg(total=("total", "sum"), low=("lowest", "min"), high=("highest", "max"), runs=("runs", "sum"))
         return band.assign(mean=band["total"] / band["runs"]).reset_index()[BAND]
 

@@ -1,6 +1,6 @@
-"""`python -m tgpo.report.dashboard SWEEP` puts a sweep on a W&B workspace and into a W&B report.
+"""`python -m tgpo.report.dashboard SWEEP` makes a W&B workspace and a W&B report of a sweep.
 
-Without a key it prints both as JSON, as they would be sent. Curves are grouped by objective, over steps.
+Without an API key it prints the JSON that would be sent for both. Curves are over steps and grouped by objective.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SECTIONS = {
 LOGARITHMIC = ("gradient/variance", "gradient/norm")
 COLUMNS = ["summary:accuracy/base", "summary:accuracy/best", "summary:accuracy/final"]
 GROUP_BY, NOBODY = "choices.objective", "your-entity"
-MOST_RUNS = 1000  # of a panel: W&B shows ten unless told otherwise
+MOST_RUNS = 1000  # per panel; the default of W&B is ten
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Logged:
 
 
 def read_sweep(sweep: Path) -> Logged:
-    """From the runs' own files: which of them were logged, where, and on which tasks they were evaluated."""
+    """Reads from the runs' files which runs were logged, to which project, and on which tasks they were evaluated."""
     runs = [path.parent for path in sorted(sweep.glob("*/config.yaml"))]
     if not runs:
         raise RequestError(f"{sweep}: no runs there")
@@ -54,21 +54,21 @@ def read_sweep(sweep: Path) -> Logged:
         raise RequestError(f"{sweep}: its runs lie in {len(homes)} W&B projects; a workspace shows one")
     ((project, entity),) = homes
     ids = [(run / "wandb_id").read_text().strip() for run in logged]
-    # a server that did not answer left a run that was logged offline under an id of its own
+    # a run that was logged offline, because the server did not answer, has an id of its own
     ids += [f"{i}-offline" for run, i in zip(logged, ids, strict=True) if any(run.glob(f"wandb/*-{i}-offline"))]
     name = f"{configs[0]['name']} {sweep.resolve().name}"
     return Logged(name, project, entity, sorted(set().union(*map(tasks_of, logged))), ids)
 
 
 def tasks_of(run: Path) -> set[str]:
-    """Those in its first record: the evaluation of the base student."""
+    """Returns the tasks in the run's first record, which is the evaluation of the base student."""
     path = run / "metrics.jsonl"
     first = next(iter(path.read_text(encoding="utf-8").splitlines()), "{}") if path.is_file() else "{}"
     return {name.split("/")[1] for name in json.loads(first) if name.startswith("eval/")}
 
 
 def sections(logged: Logged) -> dict[str, list[Any]]:
-    """Line plots: the mean of each objective's runs, in a band from their lowest to their highest."""
+    """Returns line plots by section: the mean of each objective's runs, in a band from the lowest to the highest."""
     import wandb_workspaces.reports.v2 as wr
 
     def plot(metric: str) -> Any:
@@ -108,7 +108,7 @@ def report(logged: Logged, entity: str) -> Any:
     from wandb_workspaces import expr
     from wandb_workspaces.reports.v2 import interface
 
-    runs = interface.Runset(  # of the report's own project; to name it here would ask the server
+    runs = interface.Runset(  # its default is the report's project; naming one would query the server
         name=logged.name,
         filters=expr.And(expr.Metric("ID").isin(logged.run_ids)),
         groupby=[f"config.{GROUP_BY}"],
@@ -123,7 +123,7 @@ def report(logged: Logged, entity: str) -> Any:
 
 
 def specification(logged: Logged, entity: str) -> dict[str, Any]:
-    """What would be sent to W&B."""
+    """Returns the workspace and the report as the JSON that would be sent to W&B."""
     view, page = workspace(logged, entity), report(logged, entity)
     return {
         name: json.loads(made._to_model().model_dump_json(by_alias=True, exclude_none=True))
@@ -132,7 +132,7 @@ def specification(logged: Logged, entity: str) -> dict[str, Any]:
 
 
 def publish(logged: Logged, entity: str | None) -> list[str] | None:
-    """Saves both; their addresses. None where there is no key to save them with."""
+    """Saves the workspace and the report and returns their URLs; None where there is no API key."""
     import wandb
     from wandb.errors import Error
 

@@ -1,4 +1,4 @@
-"""What every chart has in common: one specification that the page draws with hover and an SVG is written from."""
+"""Parts that all charts share. One specification makes both the page's chart, with values on hover, and the SVG."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-# after Okabe and Ito's palette, its blue lightened: told apart by most colour-blind readers, on white and on black
+# Okabe and Ito's palette with a lighter blue: most colour-blind readers can distinguish them, on white and on black
 COLOURS = ("#2B83C6", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 HEIGHT, SVG_WIDTH = 220, 520
-alt.data_transformers.disable_max_rows()  # it would raise above 5,000, which three lines of a long run have
+alt.data_transformers.disable_max_rows()  # Altair raises above 5,000 rows, and three lines of a long run have more
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ class Panel:
     hover: Any = None
     height: int = HEIGHT
     params: Sequence[Any] = field(default_factory=tuple)
-    legend: bool = True  # on the page; an SVG always has its own
+    legend: bool = True  # on the page; an SVG always has a legend
 
     def spec(self) -> dict[str, Any]:
-        """For the page: as wide as its column, with values on hover."""
+        """Returns the Vega-Lite specification for the page: as wide as its column, with values on hover."""
         layers = [*self.layers, *([self.hover] if self.hover is not None else [])]
-        found = self.chart(layers).properties(width="container").to_dict()
+        specification = self.chart(layers).properties(width="container").to_dict()
         if not self.legend:
-            for layer in found["layer"]:
+            for layer in specification["layer"]:
                 layer["encoding"].get("color", {}).update(legend=None)
-        return found
+        return specification
 
     def svg(self) -> str:
         return to_svg(self.chart(self.layers).properties(width=SVG_WIDTH))
@@ -44,14 +44,14 @@ class Panel:
         chart = alt.layer(*layers).properties(height=self.height)
         return chart.add_params(*self.params) if self.params else chart
 
-    def shown(self) -> dict[str, Any]:
-        """What the template reads."""
+    def template_values(self) -> dict[str, Any]:
+        """Returns the values that the page's template reads."""
         return {"slug": self.slug, "title": self.title, "caption": self.caption, "height": self.height,
                 "spec": self.spec()}  # fmt: skip
 
 
 def to_svg(chart: Any) -> str:
-    """The chart on white, drawn without a browser."""
+    """Returns the chart as SVG on white, rendered without a browser."""
     version = ".".join(alt.SCHEMA_VERSION[1:].split(".")[:2])
     return vl_convert.vegalite_to_svg(chart.properties(background="white").to_dict(), vl_version=version)
 
@@ -61,5 +61,5 @@ def x_of_steps() -> Any:
 
 
 def nearest(fields: Sequence[str]) -> Any:
-    """The point under the pointer, or the nearest to it."""
+    """Returns a selection of the point that is nearest to the pointer."""
     return alt.selection_point(nearest=True, on="pointerover", fields=list(fields), empty=False, clear="pointerout")

@@ -1,4 +1,4 @@
-"""Which folders below the given ones are runs. What cannot be read is named, never passed over."""
+"""Finds the runs below the given folders. Those that cannot be read are reported by name, never skipped silently."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tgpo.report.collect import RunFiles, read_run
 from tgpo.runs.directory import SWEEP_PLAN
 from tgpo.runs.files import read_json
 
-RECORDS = {"config.yaml", "status.json", "metrics.jsonl", "provenance.json"}  # a folder with one of them is a run
+RECORDS = {"config.yaml", "status.json", "metrics.jsonl", "provenance.json"}  # a folder with any of these is a run
 
 
 @dataclass(frozen=True)
 class Note:
-    """What the reader has to know about some runs or folders: `text` says it once, `names` say of which."""
+    """A remark for the reader about some runs or folders: `text` is the remark, `names` are the runs or folders."""
 
     text: str
     names: tuple[str, ...]
@@ -28,7 +28,7 @@ class Note:
 
 
 def find_runs(directories: Sequence[Path]) -> tuple[dict[str, RunFiles], list[Note]]:
-    """Every readable run at or below the directories by its name, and the notes on all else that was met."""
+    """Returns every readable run at or below the directories by its name, and notes on everything else found there."""
     for directory in directories:
         if not directory.is_dir():
             raise RequestError(f"{directory}: no such directory")
@@ -56,7 +56,7 @@ def find_runs(directories: Sequence[Path]) -> tuple[dict[str, RunFiles], list[No
 
 
 def planned(directories: Sequence[Path]) -> list[Path]:
-    """The folders of all runs of the sweeps at or one level below the directories."""
+    """Returns the folders of all planned runs of the sweeps at or one level below the directories."""
     plans = {
         plan.resolve()
         for directory in directories
@@ -69,7 +69,7 @@ def planned(directories: Sequence[Path]) -> list[Path]:
 
 
 def walk(directories: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The folders that hold a run, and those that hold nothing. A run's own subfolders are not entered."""
+    """Returns the folders that hold a run, and those that are empty. The subfolders of a run are not entered."""
     runs: dict[Path, Path] = {}
     empty: dict[Path, Path] = {}
     for directory in directories:
@@ -85,7 +85,7 @@ def walk(directories: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def common_root(directories: Sequence[Path]) -> Path:
-    """The folder that run names are relative to, and that holds the report unless told otherwise."""
+    """Returns the folder that run names are relative to, and that holds the report by default."""
     return Path(os.path.commonpath([directory.resolve() for directory in directories]))
 
 
@@ -95,6 +95,6 @@ def name_of(path: Path, root: Path) -> str:
 
 
 def natural(path: Path | str) -> list[tuple[int, int, str]]:
-    """Orders `2_x` before `10_x`."""
+    """Returns a sort key that orders `2_x` before `10_x`."""
     parts = re.split(r"(\d+)", str(path))
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]

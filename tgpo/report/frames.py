@@ -1,4 +1,4 @@
-"""The frames of a sweep: a row a record, a row a run. What a notebook starts from."""
+"""The data frames of a sweep, which a notebook can start from: one with a row per record, one with a row per run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tgpo.runs.files import write_whole
 
 
 def records_frame(sweep: Sweep) -> pd.DataFrame:
-    """Every record of every run: who it is of, `kind` (train or eval), `step`, and the metrics by contract names."""
+    """Returns every record of every run: run identity, `kind` (train or eval), `step`, and metrics by contract name."""
     parts = []
     for member in sweep.members:
         for kind, data in (("train", member.run.train), ("eval", member.run.evaluation)):
@@ -24,7 +24,7 @@ def records_frame(sweep: Sweep) -> pd.DataFrame:
 
 
 def runs_frame(sweep: Sweep) -> pd.DataFrame:
-    """Every run, counted or not: how it ended and the numbers it is compared by."""
+    """Returns a row per run, counted or not: how it ended, and the numbers by which it is compared."""
     return pd.DataFrame([{**identify(m), **ending(m), **m.numbers} for m in sweep.members])
 
 
@@ -66,7 +66,7 @@ def write_csv(path: Path, data: pd.DataFrame) -> None:
 
 
 def write_parquet(path: Path, data: pd.DataFrame) -> None:
-    """A metric that is a number in one run and text in another (of another version) is text in the file."""
+    """Writes atomically; a metric that is a number in one run and text in another (of another version) becomes text."""
     mixed = [name for name in data if data[name].map(type).nunique() > 2 and data[name].dtype == object]
     aside = path.with_name(f".{path.name}.partial")
     data.astype(dict.fromkeys(mixed, str)).to_parquet(aside, index=False)

@@ -1,4 +1,4 @@
-"""Numbers into the pages of the repository: a table between two markers, a mean with its range."""
+"""Writes numbers into the Markdown pages of the repository: a table between two markers, a mean with its range."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from tgpo.runs.files import write_whole
 
 
 def fill(page: Path, name: str, text: str) -> None:
-    """Puts `text`, which ends its last line, between `<!-- NAME -->` and `<!-- /NAME -->`; ValueError without them."""
+    """Replaces what is between `<!-- NAME -->` and `<!-- /NAME -->` by `text`, which has to end with a newline.
+
+    Raises ValueError where the page does not have these markers exactly once.
+    """
     before = page.read_text(encoding="utf-8")
-    there = re.compile(rf"(?<=<!-- {re.escape(name)} -->\n).*(?=<!-- /{re.escape(name)} -->)", re.S)
-    after, found = there.subn(lambda _: text, before)
-    if found != 1:
-        raise ValueError(f"{page}: {found} places between <!-- {name} --> and <!-- /{name} -->, not one")
+    between = re.compile(rf"(?<=<!-- {re.escape(name)} -->\n).*(?=<!-- /{re.escape(name)} -->)", re.S)
+    after, count = between.subn(lambda _: text, before)
+    if count != 1:
+        raise ValueError(f"{page}: {count} places between <!-- {name} --> and <!-- /{name} -->, not one")
     write_whole(page, after)
 
 
 def mean_and_range(values: Any, form: str) -> str:
-    """`0.930 [0.917, 0.938]`: the mean of a column, its lowest and its highest."""
+    """Returns `0.930 [0.917, 0.938]`: the mean of a column, its lowest and its highest value."""
     return f"{values.mean():{form}} [{values.min():{form}}, {values.max():{form}}]"

@@ -1,4 +1,4 @@
-"""One run as one self-contained page, with its table and figures beside it."""
+"""Writes the report of one run: a self-contained page, with its table and figures as separate files beside it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tgpo.report.figures import Panel
 from tgpo.report.run_figures import run_panels
 from tgpo.runs.files import make_folder, write_whole
 
-SAMPLE_STEPS = 4  # of rollouts on the page: the first and the last, and some between
+SAMPLE_STEPS = 4  # steps whose rollouts are on the page: the first, the last, and some between
 
 
 def write_report(directory: Path) -> Path:
-    """Writes `report/report.html`, `report/table.md` and an SVG a figure; returns the page's path."""
+    """Writes `report/report.html`, `report/table.md` and one SVG per figure; returns the page's path."""
     run = read_run(directory)
     folder = directory / "report"
     make_folder(folder, "report")
@@ -36,7 +36,7 @@ def write_report(directory: Path) -> Path:
 def render(run: RunFiles, panels: list[Panel]) -> str:
     return render_page(
         "run.html.jinja",
-        panels=[panel.shown() for panel in panels],
+        panels=[panel.template_values() for panel in panels],
         title=title(run),
         subtitle=subtitle(run),
         status=run.status,
@@ -51,7 +51,7 @@ def render(run: RunFiles, panels: list[Panel]) -> str:
 
 
 def render_page(template: str, **values: Any) -> str:
-    """Everything is escaped but Vega's own code: models wrote much of what a page shows."""
+    """Returns a page. All values but Vega's code are HTML-escaped, since models wrote much of what they contain."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tgpo", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -60,8 +60,8 @@ def render_page(template: str, **values: Any) -> str:
 
 @cache
 def vega_bundle() -> str:
-    """Vega's own JavaScript, which takes a second to put together."""
-    return vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]  the stub forgets a default
+    """Returns Vega's JavaScript; cached, because bundling it takes a second."""
+    return vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]  the type stub lacks a default
 
 
 def run_command(run: RunFiles) -> str:
@@ -73,7 +73,7 @@ def title(run: RunFiles) -> str:
 
 
 def subtitle(run: RunFiles) -> str:
-    task = run.task or run.choices.get("task")  # before its first evaluation there is no record to read it off
+    task = run.task or run.choices.get("task")  # before the first evaluation no record names the task
     return f"{who_learns(run.config)}{f' on {task}' if task else ''}, seed {run.config.get('seed')}"
 
 
@@ -83,7 +83,7 @@ def who_learns(config: dict[str, Any]) -> str:
 
 
 def headline(run: RunFiles) -> list[dict[str, str]]:
-    """First and last value of what matters most."""
+    """Returns the cards at the top of the page: the last value of each main metric, with the first as a note."""
     accuracy = run.accuracy()
     cards = []
     if len(accuracy):
@@ -103,7 +103,7 @@ def headline(run: RunFiles) -> list[dict[str, str]]:
 
 
 def samples(run: RunFiles) -> list[dict[str, Any]]:
-    """Sample rollouts of a few steps spread over the run."""
+    """Returns the sample rollouts of at most `SAMPLE_STEPS` steps, spread evenly over the run."""
     steps = sorted({rollout["step"] for rollout in run.rollouts})
     if len(steps) > SAMPLE_STEPS:
         steps = [steps[round(i * (len(steps) - 1) / (SAMPLE_STEPS - 1))] for i in range(SAMPLE_STEPS)]
@@ -111,7 +111,7 @@ def samples(run: RunFiles) -> list[dict[str, Any]]:
 
 
 def table(run: RunFiles) -> pd.DataFrame:
-    """A row an evaluation, with the training metrics of the same step."""
+    """Returns a row per evaluation, with the training metrics of the same step."""
     columns = {
         "reward/mean": "reward",
         "response/length_mean": "length",
@@ -126,7 +126,7 @@ def table(run: RunFiles) -> pd.DataFrame:
 
 
 def closing_lines(directory: Path, report: Path) -> str:
-    """What a finished run says last."""
+    """Returns the lines that a finished run prints last."""
     accuracy = read_run(directory).accuracy()["accuracy"]
     lines = [f"base accuracy   {accuracy.iloc[0]:.3f}", f"final accuracy  {accuracy.iloc[-1]:.3f}"]
     return "\n".join([*lines, f"report          {report}"])

@@ -1,4 +1,4 @@
-"""What produced a set of runs, read off their provenance."""
+"""Reads from their provenance what produced a set of runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tgpo.report.collect import RunFiles
 
 
 def manifest(runs: Sequence[RunFiles]) -> dict[str, Any]:
-    """Revisions, versions and hardware of the runs; where two disagree on a version, the later run's is given."""
+    """Returns revisions, versions and hardware of the runs; where two disagree on a version, that of the later run."""
     git = [run.provenance["git"] for run in runs if run.provenance.get("git")]
     return {
-        "revisions": sorted({found["revision"] for found in git}),
+        "revisions": sorted({record["revision"] for record in git}),
         **{part: merged([run.provenance.get(part) or {} for run in runs]) for part in ("versions", "hardware")},
     }
 
@@ -23,11 +23,11 @@ def merged(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def launch_commands(runs: Sequence[RunFiles]) -> list[str]:
-    """As they were typed; one that started many runs stands once."""
+    """Returns the commands as they were typed; one that started many runs is listed once."""
     typed = [run.provenance["command"] for run in runs if run.provenance.get("command")]
     return list(dict.fromkeys(shlex.join(["python", *map(str, words)]) for words in typed))
 
 
 def dirty(runs: Sequence[RunFiles]) -> list[RunFiles]:
-    """Those whose code was not the revision's."""
+    """Returns the runs whose code had uncommitted changes."""
     return [run for run in runs if (run.provenance.get("git") or {}).get("dirty")]

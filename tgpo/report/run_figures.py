@@ -10,11 +10,11 @@ import pandas as pd
 from tgpo.report.collect import RunFiles
 from tgpo.report.figures import COLOURS, Panel, nearest, x_of_steps
 
-MOST_POINTS = 1_000  # of a line: more than a screen has columns for, and each costs the page 60 bytes
+MOST_POINTS = 1_000  # per line at most: a screen has fewer columns, and each point adds 60 bytes to the page
 
 
 def run_panels(run: RunFiles) -> list[Panel]:
-    """The panels of one run's page; one whose metrics were not measured is left out."""
+    """Returns the panels of one run's page; one whose metrics were not measured is left out."""
     accuracy, cap = run.accuracy(), (run.config.get("rollout") or {}).get("max_response_length")
     capped = f" The dashed line is the cap of {cap}." if cap else ""
     train = run.train
@@ -78,14 +78,14 @@ def panel(
     domain: Sequence[float] | None = None,
     log: bool = False,
 ) -> Panel | None:
-    """Lines over the step, one a metric that was measured; None when none was."""
+    """Draws a line over the steps for each metric that was measured; returns None when none was."""
     measured = {column: label for column, label in series.items() if column in data and data[column].notna().any()}
     if not measured:
         return None
-    apart = -(-len(data) // MOST_POINTS)
-    if apart > 1:  # the last is always there
-        data = data.iloc[::-apart].iloc[::-1]
-        caption = f"{caption} One step in {apart} is drawn."
+    every = -(-len(data) // MOST_POINTS)
+    if every > 1:  # counted back from the last step, which is always drawn
+        data = data.iloc[::-every].iloc[::-1]
+        caption = f"{caption} One step in {every} is drawn."
     tidy = data[["step", *measured]].rename(columns=measured).melt("step", var_name="series", value_name="value")
     tidy = tidy.dropna()
     if log:
@@ -96,7 +96,7 @@ def panel(
         "series:N",
         title=None,
         scale=alt.Scale(domain=labels, range=list(COLOURS[: len(labels)])),
-        # a fourth in a row is cut off on a phone
+        # on a phone, a fourth entry in a row would be cut off
         legend=alt.Legend(orient="top", columns=3, symbolType="stroke") if len(labels) > 1 else None,
     )
     toggled = alt.selection_point(fields=["series"], bind="legend")

@@ -1,6 +1,6 @@
-"""Intervals, tests and probabilities over seeds. docs/statistics.md says why these, and how often the intervals cover.
+"""Intervals, tests and probabilities over seeds. docs/statistics.md gives the reasons for them and their coverage.
 
-Everything is scipy's, Holm's adjustment statsmodels'.
+The intervals and tests are scipy's; Holm's adjustment is that of statsmodels.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from scipy import stats
 from tgpo.report.arms import Arm
 
 LEVEL = 0.95
-RESAMPLES, SEED = 9999, 0  # of the bootstrap
-TRIM = 0.25  # of each tail: the interquartile mean
-Interval = tuple[Any, Any]  # numbers, or arrays of them: the intervals take a batch of samples, `[..., N]`
+RESAMPLES, SEED = 9999, 0  # of the bootstrap and of the sign-flip test
+TRIM = 0.25  # the fraction cut from each tail, which makes the interquartile mean
+Interval = tuple[Any, Any]  # (low, high): numbers, or arrays for a batch of samples, `[..., N]`
 
 
 def mean_interval(values_N: np.ndarray) -> Interval:
-    """Student's t."""
+    """Returns Student's t interval of the mean."""
     return bounds(stats.ttest_1samp(values_N, 0.0, axis=-1).confidence_interval(LEVEL))
 
 
 def interquartile_mean(values_N: np.ndarray, axis: int = -1) -> Any:
-    """The mean without the lowest and the highest quarter, whole runs at a time: of five, the middle three."""
+    """Returns the mean without the lowest and highest quarter, rounded down to full runs: of five, the middle three."""
     return stats.trim_mean(values_N, TRIM, axis=axis)
 
 
 def interquartile_interval(values_N: np.ndarray) -> Interval:
-    """Tukey and McLaughlin's t of a trimmed mean, whose standard error is that of the winsorised sample.
+    """Returns Tukey and McLaughlin's t interval of a trimmed mean, with the winsorised sample's standard error.
 
-    scipy divides by the nominal half that remains; where fewer can be cut (three of five remain), that is on the wide
-    side, and what makes it cover at n = 5.
+    scipy divides by one half, the nominal fraction that remains. Where fewer runs can be cut (three of five remain),
+    this makes the interval wider, which is why it covers at n = 5.
     """
     low, high = stats.mstats.trimmed_mean_ci(values_N, limits=(TRIM, TRIM), alpha=1 - LEVEL, axis=-1)
     return np.asarray(low), np.asarray(high)
 
 
 def probability_of_improvement(arm_N: np.ndarray, baseline_M: np.ndarray, axis: int = -1) -> Any:
-    """P(a run of the arm > a run of the baseline), ties counted half (Agarwal et al. 2021, arXiv 2108.13264)."""
+    """Returns P(a run of the arm > one of the baseline), ties counted half (Agarwal et al. 2021, arXiv 2108.13264)."""
     assert axis == -1
     arm_NM, baseline_NM = arm_N[..., :, None], baseline_M[..., None, :]
     return ((arm_NM > baseline_NM) + 0.5 * (arm_NM == baseline_NM)).mean(axis=(-2, -1))
@@ -51,43 +51,49 @@ def probability_of_improvement(arm_N: np.ndarray, baseline_M: np.ndarray, axis: 
 def bootstrap_interval(
     samples: Sequence[np.ndarray], statistic: Any, method: Any = "percentile", resamples: int = RESAMPLES
 ) -> Interval:
-    """Stratified: each sample, an arm's runs, is resampled within itself. NaN where no resample differs (BCa)."""
+    """Returns a stratified bootstrap interval: each sample, which is the runs of one arm, is resampled separately.
+
+    With BCa it is NaN where all resamples have the same statistic.
+    """
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # NaN says it
-        found = stats.bootstrap(
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # the NaN reports it
+        result = stats.bootstrap(
             samples, statistic, axis=-1, n_resamples=resamples, vectorized=True, paired=False, confidence_level=LEVEL,
             method=method, rng=np.random.default_rng(SEED), batch=max(1, 1000 // max(1, samples[0].size // 30)),
         )  # fmt: skip
-    return bounds(found.confidence_interval)
+    return bounds(result.confidence_interval)
 
 
 def alike(values_N: np.ndarray) -> bool:
-    """But for rounding: the difference of two accuracies comes out as one fraction by several roads."""
+    """Returns whether all values agree up to rounding, which can make equal differences of accuracies differ."""
     return bool(np.ptp(values_N) <= 1e-9 * np.abs(values_N).max())
 
 
 def paired_p(differences_N: np.ndarray) -> float:
-    """Of Student's paired t test, so that it agrees with the interval of the mean difference."""
+    """Returns the p-value of Student's paired t test, which agrees with the interval of the mean difference."""
     if len(differences_N) < 2:
         return float("nan")
-    if alike(differences_N):  # no spread to test against
+    if alike(differences_N):  # without spread the t statistic is undefined
         return float("nan") if differences_N[0] else 1.0
     return float(np.asarray(stats.ttest_1samp(differences_N, 0.0))[1])
 
 
 def sign_flip_p(differences_N: np.ndarray) -> float:
-    """Exact where 2^n is small: the share of sign patterns with a mean at least as far from 0. Never below 2 / 2^n."""
+    """Returns the p-value of the sign-flip test: the share of sign patterns with a mean at least as far from 0.
+
+    Exact where 2^n is at most `RESAMPLES`, and never below 2 / 2^n.
+    """
     if len(differences_N) < 2:
         return float("nan")
-    found = stats.permutation_test(
+    result = stats.permutation_test(
         (differences_N,), np.mean, permutation_type="samples", vectorized=True, n_resamples=RESAMPLES,
         rng=np.random.default_rng(SEED),
     )  # fmt: skip
-    return float(found.pvalue)
+    return float(result.pvalue)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted for all the comparisons of one metric; a comparison that could not be made is not one of them."""
+    """Returns p-values adjusted for all comparisons of one metric; a NaN, which was not compared, is not counted."""
     from statsmodels.stats.multitest import multipletests
 
     adjusted = np.full(len(p), np.nan)
@@ -98,7 +104,10 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def compare(runs: pd.DataFrame, metrics: Sequence[str], arms: Sequence[Arm], baselines: Mapping[str, Arm]) -> Any:
-    """A row a metric and arm. `runs` has a row a counted run: `arm`, `seed` and the metrics; each (arm, seed) once."""
+    """Returns a row per metric and arm.
+
+    `runs` has a row per counted run: `arm`, `seed` and the metrics; each (arm, seed) occurs once.
+    """
     rows = []
     for metric in metrics:
         table = runs.pivot(index="seed", columns="arm", values=metric)
@@ -110,7 +119,7 @@ def compare(runs: pd.DataFrame, metrics: Sequence[str], arms: Sequence[Arm], bas
 
 
 def describe(table: pd.DataFrame, metric: str, arm: str, baseline: Arm | None) -> dict[str, Any]:
-    """`table` has a row a seed and a column an arm."""
+    """Returns an arm's row of `compare`; `table` has a row per seed and a column per arm."""
     values_N = table[arm].dropna().to_numpy(float)
     row: dict[str, Any] = {"metric": metric, "arm": arm, "runs": len(values_N)}
     row |= {"baseline": baseline.label if baseline else None, "p": float("nan")}
@@ -129,28 +138,28 @@ def describe(table: pd.DataFrame, metric: str, arm: str, baseline: Arm | None) -
 
 
 def paired(arm: pd.Series, baseline: pd.Series) -> dict[str, Any]:
-    """Over the seeds that both have."""
+    """Returns the paired statistics over the seeds that both arms have."""
     difference_N = (arm - baseline).dropna().to_numpy(float)
-    found: dict[str, Any] = {"pairs": len(difference_N)}
+    row: dict[str, Any] = {"pairs": len(difference_N)}
     if len(difference_N):
-        found |= {"difference": difference_N.mean(), **ends("difference", mean_interval, difference_N)}
-        found |= {"p": paired_p(difference_N), "p_sign_flip": sign_flip_p(difference_N)}
-    return found
+        row |= {"difference": difference_N.mean(), **ends("difference", mean_interval, difference_N)}
+        row |= {"p": paired_p(difference_N), "p_sign_flip": sign_flip_p(difference_N)}
+    return row
 
 
 def unpaired(arm_N: np.ndarray, baseline_M: np.ndarray) -> dict[str, Any]:
-    """Every run against every other."""
+    """Returns the probability of improvement, over all pairs of a run of the arm and one of the baseline."""
     if not (len(arm_N) and len(baseline_M)):
         return {}
-    found: dict[str, Any] = {"probability": float(probability_of_improvement(arm_N, baseline_M))}
+    row: dict[str, Any] = {"probability": float(probability_of_improvement(arm_N, baseline_M))}
     if min(len(arm_N), len(baseline_M)) > 1:
         low, high = bootstrap_interval((arm_N, baseline_M), probability_of_improvement, "BCa")
-        found |= {"probability_low": float(low), "probability_high": float(high)}
-    return found
+        row |= {"probability_low": float(low), "probability_high": float(high)}
+    return row
 
 
 def is_fraction(metric: str) -> bool:
-    """Its interval ends at 0 and at 1: what lies beyond covers nothing."""
+    """Returns whether a metric is a fraction, whose interval is clipped to 0 and 1: no value lies beyond."""
     return "accuracy" in metric or metric == "truncated"
 
 
@@ -158,7 +167,11 @@ def ends(
     name: str, interval: Callable[[np.ndarray], Interval], values_N: np.ndarray, least: float = -np.inf,
     most: float = np.inf,
 ) -> dict[str, float]:  # fmt: skip
-    """NaN where there is none: of one run, or where all but the tails are ties and the interval would have no width."""
+    """Returns the interval's ends, clipped to `least` and `most`.
+
+    They are NaN where there is no interval: for a single run, and where all values but those of the trimmed tails are
+    equal, so that the interval would have no width.
+    """
     low = high = float("nan")
     if len(values_N) > 1:
         spread = not alike(values_N)

@@ -1,4 +1,4 @@
-"""The panels of a sweep's page: one colour an arm in all of them, and one list of hidden arms that they all obey."""
+"""The panels of a sweep's page. An arm looks the same in every panel, and one list of hidden arms applies to all."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tgpo.report.comparison import Sweep
 from tgpo.report.curves import Curves
 from tgpo.report.figures import COLOURS, Panel, nearest, x_of_steps
 
-DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 4))  # tell apart what shares a colour
+DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 4))  # distinguish arms that share a colour
 SHAPES = ("circle", "square", "triangle-up", "cross", "diamond")
 GREY = "#8A8F98"
-POINTS = 150  # of a curve on the page; a longer run shows every second step, or third: the CSV has them all
-ROW, LONG_LABEL = 40, 26  # pixels of a row of a forest plot, and the label that leaves no room for numbers beside it
+POINTS = 150  # per curve at most; of longer runs every second or third step is drawn, and the CSV has all
+ROW, LONG_LABEL = 40, 26  # forest plot: pixels of a row; characters of the longest label with numbers beside it
 TICKS = 5
 SCALES: dict[str, dict[str, Any]] = {"linear": {"zero": False}, "log": {}, "symlog": {"constant": 1}}
 
 
 class Look(NamedTuple):
-    """Of a panel of curves: `slug` names its file; a `unit` that begins with "fraction" goes from 0 to 1."""
+    """Describes a panel of curves: `slug` names its file; a `unit` that begins with "fraction" goes from 0 to 1."""
 
     slug: str
     title: str
@@ -35,7 +35,7 @@ class Look(NamedTuple):
     scale: Any = "linear"
 
 
-CURVES = {  # in the page's order, after the accuracy
+CURVES = {  # in the page's order, after the accuracy panel
     "reward/mean": Look("reward", "Training reward", "Mean verifier reward of the rollouts.", "fraction"),
     "response/length_mean": Look("length", "Response length", "Mean tokens of a rollout.", "tokens"),
     "response/truncated_fraction": Look("truncation", "Truncation", "Rollouts cut off at the cap.", "fraction"),
@@ -65,7 +65,7 @@ class Style:
 
 
 class Charts:
-    """What the panels share: the arms' looks, and the encodings made from them."""
+    """What all panels share: the style of each arm, and the Altair encodings made from the styles."""
 
     def __init__(self, sweep: Sweep, curves: Curves) -> None:
         self.sweep, self.curves = sweep, curves
@@ -87,33 +87,33 @@ class Charts:
         )  # fmt: skip
 
     def chart(self, data: pd.DataFrame) -> Any:
-        """Of the arms that are shown; an arm is hidden by its name in `hidden`, which the page sets."""
+        """Returns a chart without the arms that are named in the parameter `hidden`, which the page sets."""
         return alt.Chart(data).transform_filter("indexof(hidden, datum.arm) < 0")
 
     def panel(self, slug: str, title: str, caption: str, layers: Sequence[Any], hover: Any, height: int = 220) -> Panel:
         return Panel(slug, title, caption, layers, hover, height, (self.hidden,), legend=False)
 
 
-# a range without extent would have its tick rounded to a whole number
+# the default format would round the only tick of an axis whose values are all equal to an integer
 SCATTERED = alt.Axis(tickCount=TICKS, format="~g")
 
 
 def styles(arms: Sequence[Arm]) -> dict[str, Style]:
-    """A colour an objective where that leaves few enough to tell by dash and shape, else a colour an arm in turn."""
+    """Returns the arms' styles: a colour per objective where dash and shape suffice for its arms, else one per arm."""
     objectives = sorted({arm.objective for arm in arms})
     beside = {arm.label: [a.label for a in arms if a.objective == arm.objective].index(arm.label) for arm in arms}
     by_objective = 1 < len(objectives) <= len(COLOURS) and max(beside.values(), default=0) < len(DASHES)
-    found = {}
+    by_label = {}
     for i, arm in enumerate(arms):
         hue, variant = i % len(COLOURS), i // len(COLOURS) % len(DASHES)
         if by_objective:
             hue, variant = objectives.index(arm.objective), beside[arm.label]
-        found[arm.label] = Style(COLOURS[hue], DASHES[variant], SHAPES[variant])
-    return found
+        by_label[arm.label] = Style(COLOURS[hue], DASHES[variant], SHAPES[variant])
+    return by_label
 
 
 def sweep_panels(sweep: Sweep, curves: Curves) -> dict[str, list[Panel]]:
-    """By section of the page; a panel whose metric no run measured is left out."""
+    """Returns the panels by section of the page; a panel whose metric no run measured is left out."""
     charts = Charts(sweep, curves)
     drawn = [accuracy_curve(charts, sweep.task, "accuracy", "Held-out accuracy")]
     drawn += [curve(charts, metric, look) for metric, look in CURVES.items()]
@@ -134,15 +134,15 @@ def accuracy_curve(charts: Charts, task: str | None, slug: str, title: str) -> P
 
 
 def curve(charts: Charts, metric: str, look: Look, *, marks: bool = False) -> Panel | None:
-    """An arm's mean over its finished runs in a band from the lowest to the highest; unfinished runs one by one."""
+    """Draws each arm's mean over finished runs in a band from lowest to highest, and each unfinished run as a line."""
     slug, title, caption, unit, scale = look
     positive = scale == "log"
     means, unfinished = charts.curves.band(metric, positive), charts.curves.unfinished(metric, positive)
     if means.empty and unfinished.empty:
         return None
     means, unfinished = shorten(thin(means)), shorten(thin(unfinished))
-    whole: dict[str, Any] = {"domain": [0, 1]} if unit.startswith("fraction") else {}
-    y_scale = alt.Scale(type=scale, **(SCALES[scale] | whole))
+    domain: dict[str, Any] = {"domain": [0, 1]} if unit.startswith("fraction") else {}
+    y_scale = alt.Scale(type=scale, **(SCALES[scale] | domain))
     ticks = decades(means, unfinished) if scale == "log" else None
     y = alt.Y("mean:Q", title=unit, scale=y_scale, axis=alt.Axis(values=ticks) if ticks else alt.Axis(tickCount=TICKS))
     base = charts.chart(means).encode(x=x_of_steps(), y=y, color=charts.colour)
@@ -166,35 +166,35 @@ def curve(charts: Charts, metric: str, look: Look, *, marks: bool = False) -> Pa
 
 def hover(base: Any) -> Any:
     pointed = nearest(["step", "arm"])
-    shown = [("arm:N", "", None), ("step:Q", "step", None), ("mean:Q", "mean", ".4g"), ("low:Q", "lowest", ".4g"),
-             ("high:Q", "highest", ".4g"), ("runs:Q", "runs", None)]  # fmt: skip
-    tooltip = [alt.Tooltip(f, title=title or "arm", **({"format": form} if form else {})) for f, title, form in shown]
+    fields = [("arm:N", "", None), ("step:Q", "step", None), ("mean:Q", "mean", ".4g"), ("low:Q", "lowest", ".4g"),
+              ("high:Q", "highest", ".4g"), ("runs:Q", "runs", None)]  # fmt: skip
+    tooltip = [alt.Tooltip(f, title=title or "arm", **({"format": form} if form else {})) for f, title, form in fields]
     opacity = alt.when(pointed).then(alt.value(1.0)).otherwise(alt.value(0.0))
     return base.mark_point(size=60, filled=True).encode(opacity=opacity, tooltip=tooltip).add_params(pointed)
 
 
 def decades(means: pd.DataFrame, unfinished: pd.DataFrame) -> list[float] | None:
-    """Ticks at powers of ten, where the values span enough of them."""
+    """Returns ticks at powers of ten; None where the values, rounded outwards, span no more than one decade."""
     values = pd.concat([means["low"], means["high"], unfinished["value"]])
     lowest, highest = math.floor(math.log10(values.min())), math.ceil(math.log10(values.max()))
     return [10.0**power for power in range(lowest, highest + 1)] if highest - lowest > 1 else None
 
 
 def thin(data: pd.DataFrame) -> pd.DataFrame:
-    """Every k-th of the steps, the last among them."""
+    """Keeps every k-th step, counted back from the last one, so that at most `POINTS` remain."""
     steps = sorted(data["step"].unique(), reverse=True)
     every = -(-len(steps) // POINTS)
     return data[data["step"].isin(steps[::every])] if every > 1 else data
 
 
 def shorten(data: pd.DataFrame) -> pd.DataFrame:
-    """Five digits are more than a screen shows, and a third of the page's size."""
+    """Rounds to five significant digits: a screen shows fewer, and this saves a third of the page's size."""
     numbers = data.select_dtypes("float")
     return data.assign(**{str(name): numbers[name].map(lambda value: float(f"{value:.5g}")) for name in numbers})
 
 
 def forest(charts: Charts, slug: str, metric: str, title: str, unit: str) -> Panel | None:
-    """The paired difference of each arm from its baseline with its interval; the names stand above the bars."""
+    """Draws each arm's paired difference from its baseline with its interval; the arm's name is above the bar."""
     rows = [charts.sweep.row(metric, arm) for arm in charts.sweep.arms]
     kept = [row for row in rows if pd.notna(row.get("difference"))]
     if not kept:
@@ -202,17 +202,17 @@ def forest(charts: Charts, slug: str, metric: str, title: str, unit: str) -> Pan
     digits = 3 if "accuracy" in metric else 1
     names = ("arm", "difference", "difference_low", "difference_high", "pairs", "p_holm", "baseline")
     data = pd.DataFrame([{name: row[name] for name in names} for row in kept])
-    data["told"] = [format_difference(row, digits) for row in kept]
+    data["text"] = [format_difference(row, digits) for row in kept]
     roomy = max(len(str(label)) for label in data["arm"]) <= LONG_LABEL
     plain = charts.chart(data).encode(y=alt.Y("arm:N", sort=None, axis=None))
     base = plain.encode(color=charts.colour)
     x = alt.X("difference:Q", title=unit, axis=alt.Axis(tickCount=TICKS, grid=False), scale=alt.Scale(padding=14))
     tooltip = [alt.Tooltip("arm:N"), alt.Tooltip("baseline:N", title="minus"),
-               alt.Tooltip("told:N", title="difference"), alt.Tooltip("pairs:Q", title="pairs of runs"),
+               alt.Tooltip("text:N", title="difference"), alt.Tooltip("pairs:Q", title="pairs of runs"),
                alt.Tooltip("p_holm:Q", title="p (Holm)", format=".3g")]  # fmt: skip
     label = plain.mark_text(align="left", dy=-13, fontSize=12, fontWeight=500).encode(x=alt.value(0), text="arm:N")
     numbers = plain.mark_text(align="right", dy=-13 if roomy else 14, fontSize=11.5)
-    numbers = numbers.encode(x=alt.value("width"), text="told:N")
+    numbers = numbers.encode(x=alt.value("width"), text="text:N")
     zero = plain.mark_tick(color=GREY, thickness=1.5, size=14).encode(x=alt.XDatum(0, type="quantitative"))
     layers = [
         zero,
@@ -235,13 +235,13 @@ def format_difference(row: Mapping[str, Any], digits: int) -> str:
 
 
 def named_baseline(sweep: Sweep) -> str:
-    """`grpo`, or that each arm has its own."""
+    """Returns the baseline's name (`grpo`), with "in the same setting" where arms have different baselines."""
     own = {arm.label for arm in sweep.baselines.values()}
     return sweep.baseline if len(own) == 1 else f"{sweep.baseline} in the same setting"
 
 
 def numbers_of(sweep: Sweep) -> pd.DataFrame:
-    """The headline numbers of the counted runs."""
+    """Returns the headline numbers of the counted runs, a row per run."""
     rows = [{"arm": m.arm.label, "objective": m.arm.objective, "run": m.name, "seed": m.seed, **m.numbers}
             for m in sweep.of("counted") if m.arm]  # fmt: skip
     return pd.DataFrame(rows)
@@ -255,7 +255,7 @@ def length_against_accuracy(charts: Charts) -> Panel | None:
 
 
 def policy_gap(charts: Charts) -> Panel | None:
-    """How the gain depends on the gap that training began with; None where all runs began with one gap."""
+    """Draws the gain against the policy gap before training; None where all runs have the same student and teacher."""
     runs = [m.run for m in charts.sweep.of("counted")]
     if len({(part(run, "student"), part(run, "teacher")) for run in runs}) < 2:
         return None
@@ -275,7 +275,7 @@ def scatter(
     charts: Charts, slug: str, title: str, caption: str, data: pd.DataFrame, names: Mapping[str, str],
     titles: Sequence[str], *, joined: bool = False,
 ) -> Panel | None:  # fmt: skip
-    """Runs small, arm means large; `names` are the columns of x and y and what the chart calls them."""
+    """Draws runs as small and arm means as large points; `names` maps the columns of x and y to names in the chart."""
     if data.empty or not set(names) <= set(data):
         return None
     x_name, y_name = names.values()
@@ -285,11 +285,11 @@ def scatter(
     means = shorten(data.groupby(["arm", "objective"], as_index=False, sort=False)[[x_name, y_name]].mean())
     x = alt.X(f"{x_name}:Q", title=titles[0], scale=alt.Scale(zero=False, nice=True), axis=SCATTERED)
     y = alt.Y(f"{y_name}:Q", title=titles[1], scale=alt.Scale(zero=False, nice=True), axis=SCATTERED)
-    shown = [alt.Tooltip(f"{name}:Q", format=".4g") for name in (x_name, y_name)]
+    tooltips = [alt.Tooltip(f"{name}:Q", format=".4g") for name in (x_name, y_name)]
     runs, centres = (charts.chart(d).encode(x=x, y=y, color=charts.colour, shape=charts.shape) for d in (data, means))
     layers = [
-        runs.mark_point(filled=True, size=34, opacity=0.5).encode(tooltip=["arm:N", "seed:Q", *shown]),
-        centres.mark_point(filled=True, size=150, opacity=1).encode(tooltip=["arm:N", *shown]),
+        runs.mark_point(filled=True, size=34, opacity=0.5).encode(tooltip=["arm:N", "seed:Q", *tooltips]),
+        centres.mark_point(filled=True, size=150, opacity=1).encode(tooltip=["arm:N", *tooltips]),
     ]
     if joined:
         line = charts.chart(means).encode(x=x, y=y, detail="objective:N", order=f"{x_name}:Q")

@@ -1,4 +1,4 @@
-"""One page for a set of runs, with its tables, figures and frames beside it."""
+"""Writes the report of a set of runs: one page, with its tables, figures and data frames as files beside it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tgpo.report.sweep_figures import named_baseline, styles, sweep_panels
 from tgpo.runs.files import make_folder, write_whole
 
 NONE = "–"
-# what the second table shows, and how
+# the metrics of the second table, each with its number format
 OTHERS = {
     "lowest accuracy": ".3f", "final length": ".1f", "truncated": ".3f", "reverse KL": ".2f", "gradient norm": ".2f",
     "gradient variance": "3 digits",
@@ -35,11 +35,11 @@ def write_sweep_report(
     directories: Sequence[Path], output: Path | None = None, *, baseline: str | None = None, task: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:  # fmt: skip
-    """Reports every run at or below the directories; returns the page's path.
+    """Writes the report of all runs at or below the directories; returns the page's path.
 
-    It goes to `output`, or to `report/` in the directory (of several, in the folder they share). `say` is told, line
-    by line, what did not finish and what is worth knowing; the caller prints the path. Raises RequestError, with
-    nothing written, where there is no run, or no such baseline or task.
+    The report goes to `output`, by default to `report/` in the directory (of several, in the folder they share). `say`
+    is called with each line of the summary (notes, unfinished runs, accuracies); the caller prints the path. Raises
+    RequestError, and writes nothing, where there is no run, or no such baseline or task.
     """
     sweep = read_sweep(directories, baseline, task)
 
@@ -55,7 +55,7 @@ def write_sweep_report(
 
 
 def write_page(sweep: Sweep, folder: Path, command: str) -> Path:
-    """`report.html`, `table.md`, the frames and an SVG a figure; `command` is what makes the page again."""
+    """Writes `report.html`, `table.md`, the data frames and one SVG per figure; `command` reproduces the page."""
     make_folder(folder, "--output")
     records = records_frame(sweep)
     panels = sweep_panels(sweep, RecordedCurves(records))
@@ -72,15 +72,15 @@ def write_page(sweep: Sweep, folder: Path, command: str) -> Path:
 def render(
     sweep: Sweep, panels: dict[str, list[Panel]], commands: Sequence[str], record: dict[str, Any], folder: Path | None
 ) -> str:
-    """The page.
+    """Returns the page as HTML.
 
     Args:
-        commands: what makes the runs and the page again.
-        record: versions and hardware.
-        folder: where the page will stand, from which it links to the runs' own; None where it is read without them.
+        commands: the commands that reproduce the runs and the page.
+        record: the provenance, with versions and hardware.
+        folder: the page's folder, from which it links to the runs' own pages; None for a page without these links.
     """
     looks = styles(sweep.arms)
-    compared, curves = ([panel.shown() for panel in panels[section]] for section in ("compared", "curves"))
+    compared, curves = ([panel.template_values() for panel in panels[section]] for section in ("compared", "curves"))
     return render_page(
         "sweep.html.jinja",
         panels=[*compared, *curves],
@@ -114,10 +114,10 @@ def subtitle(sweep: Sweep) -> str:
 
 
 def headline(sweep: Sweep) -> list[dict[str, str]]:
-    counted, found = sweep.of("counted"), len(sweep.members)
+    counted, total = sweep.of("counted"), len(sweep.members)
     seeds = len({m.seed for m in counted})
     cards = [
-        {"label": "runs that count", "value": str(len(counted)), "note": f"of {found} found"},
+        {"label": "runs that count", "value": str(len(counted)), "note": f"of {total} found"},
         {"label": "arms", "value": str(len(sweep.arms)), "note": f"{seeds} seed{'s' * (seeds != 1)}"},
     ]
     rows = [row for arm in sweep.arms if pd.notna((row := sweep.row("final accuracy", arm)).get("mean"))]
@@ -132,7 +132,7 @@ def headline(sweep: Sweep) -> list[dict[str, str]]:
 
 
 def comparison(sweep: Sweep) -> pd.DataFrame:
-    """Final accuracy, an arm a row; of further tasks too."""
+    """Returns the first table: the final accuracy on each task, a row per arm."""
     metrics = [m for m in dict.fromkeys(sweep.statistics.get("metric", [])) if str(m).startswith("final accuracy")]
     rows = []
     for arm in sweep.arms:
@@ -143,27 +143,27 @@ def comparison(sweep: Sweep) -> pd.DataFrame:
             "before": number(sweep.row("base accuracy", arm), "mean", ".3f"),
         }
         for metric in metrics:
-            found, extra = sweep.row(metric, arm), metric.removeprefix("final accuracy")
+            statistics, extra = sweep.row(metric, arm), metric.removeprefix("final accuracy")
             row |= {
-                f"final accuracy{extra}": cell(found, "mean", ".3f"),
-                f"IQM{extra}": cell(found, "iqm", ".3f"),
-                f"minus {named_baseline(sweep)}{extra}": cell(found, "difference", "+.3f"),
-                f"p (Holm){extra}": p_value(found.get("p_holm")),
-                f"P(better){extra}": cell(found, "probability", ".2f"),
+                f"final accuracy{extra}": cell(statistics, "mean", ".3f"),
+                f"IQM{extra}": cell(statistics, "iqm", ".3f"),
+                f"minus {named_baseline(sweep)}{extra}": cell(statistics, "difference", "+.3f"),
+                f"p (Holm){extra}": p_value(statistics.get("p_holm")),
+                f"P(better){extra}": cell(statistics, "probability", ".2f"),
             }
         rows.append(row)
     return pd.DataFrame(rows if len(sweep.statistics) else [])
 
 
 def others(sweep: Sweep) -> pd.DataFrame:
-    format_number = {m: f for m, f in OTHERS.items() if m in set(sweep.statistics.get("metric", []))}
-    rows = [{"arm": arm.label, **{m: cell(sweep.row(m, arm), "mean", f) for m, f in format_number.items()}}
+    formats = {m: f for m, f in OTHERS.items() if m in set(sweep.statistics.get("metric", []))}
+    rows = [{"arm": arm.label, **{m: cell(sweep.row(m, arm), "mean", f) for m, f in formats.items()}}
             for arm in sweep.arms]  # fmt: skip
-    return pd.DataFrame(rows if format_number else [])
+    return pd.DataFrame(rows if formats else [])
 
 
 def cell(row: dict[str, Any], name: str, form: str) -> str:
-    """`0.930 [0.917, 0.943]`; the mean alone where it has no interval."""
+    """Returns `0.930 [0.917, 0.943]`, without the brackets where there is no interval."""
     if pd.isna(row.get(name)):
         return NONE
     mean, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
@@ -176,7 +176,7 @@ def number(row: dict[str, Any], name: str, form: str) -> str:
 
 
 def format_number(value: Any, form: str) -> str:
-    """With a minus sign as wide as its plus; `3 digits` is for what spans orders of magnitude: 2,090 and 2.64."""
+    """Formats with a minus sign as wide as a plus; `3 digits` (2,090, 2.64) suits values over orders of magnitude."""
     text = f"{float(f'{value:.3g}'):,.12g}" if form == "3 digits" else f"{value:{form}}"
     return text.replace("-", "−")
 
@@ -188,7 +188,7 @@ def p_value(p: float | None) -> str:
 
 
 def explained(sweep: Sweep) -> str:
-    """How to read the table, and what its number of runs cannot show."""
+    """Returns the text below the table: how to read it, and the limits of a test with so few pairs."""
     text = (
         "Means and interquartile means (IQM) over seeds with 95 % intervals. Differences are paired by seed; their "
         "p-values are of Student's paired t test, adjusted by Holm for all arms of the table. P(better) is the "
@@ -205,7 +205,7 @@ def explained(sweep: Sweep) -> str:
 
 
 def report_command(sweep: Sweep, options: Sequence[str]) -> str:
-    """The report's own, with the options it was given."""
+    """Returns the command that writes this report, with the options that were given."""
     return shlex.join(["python", "-m", "tgpo.report", *map(str, sweep.directories), *options])
 
 
@@ -224,7 +224,7 @@ def run_row(member: Member, folder: Path | None) -> dict[str, Any]:
 
 
 def markdown(sweep: Sweep) -> str:
-    """The page's two tables, its list of unfinished runs and its notes."""
+    """Returns the page's two tables, its list of unfinished runs and its notes as Markdown."""
     code: Callable[[Arm], str] = lambda arm: f"`{arm.label}`"  # noqa: E731
     parts = []
     for table in (comparison(sweep), others(sweep)):
