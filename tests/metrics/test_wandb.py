@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import wandb
 
 from tests.wandb_reader import history, kept, summary
-from tgpo.metrics.wandb import Home, WandbSink, log_sweep_report, run_id
+from tgpo.metrics.wandb import Home, WandbSink, log_sweep_report, run_id, server_problem
 
 HOME = Home("project", None, "compare")
 KEY = "k" * 40
@@ -89,12 +92,32 @@ def test_the_report_of_a_sweep_is_in_the_group_of_its_runs(tmp_path, report, mon
     assert artifact.name == f"sweep-report-{run_id(tmp_path)}"
 
 
-@pytest.mark.slow
-def test_out_of_reach_it_logs_offline_under_an_id_of_its_own(tmp_path, monkeypatch, capsys):
-    """A key, but a server that does not answer: a port of this machine nobody listens on."""
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+@pytest.fixture
+def refusing():
+    """A server that answers every request with 401, as W&B does for a wrong key."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(401)
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_server_that_is_out_of_reach_or_refuses_leaves_an_offline_run(
+    answers, refusing, tmp_path, monkeypatch, capsys
+):
+    """Nothing listens on port 9. After a refusal wandb reserves the id, and the offline run gets another."""
+    monkeypatch.setenv("WANDB_BASE_URL", refusing if answers else "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "3")
     monkeypatch.delenv("WANDB_MODE", raising=False)
     sink = WandbSink(tmp_path, HOME, "n", ["t"], {"a": 1})
     sink.write({"kind": "train", "step": 1, "x": 2.5})
@@ -102,6 +125,14 @@ def test_out_of_reach_it_logs_offline_under_an_id_of_its_own(tmp_path, monkeypat
     assert "logging offline" in capsys.readouterr().out
     (row,) = history(tmp_path)
     assert row["x"] == 2.5
-    assert sink.run.id == f"{run_id(tmp_path)}-offline"
-    assert run_id(tmp_path) == (tmp_path / "wandb_id").read_text()
+    assert sink.run.id == run_id(tmp_path) + ("-offline" if answers else "")
     assert nothing_holds_the_key(tmp_path)
+
+
+def test_the_server_is_reached_through_a_proxy(monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.invalid")
+    monkeypatch.setenv("no_proxy", "")
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        assert server_problem() is None
+    assert "127.0.0.1 does not answer" in (server_problem() or "")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import netrc
 import os
 import secrets
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from tgpo.runs.jsonl import read_records
 
+SERVER = "https://api.wandb.ai"
+PATIENCE = 3.0  # seconds within which the server accepts a connection
 OVER_STEPS = "min,max,last"  # what W&B's table of runs shows for each curve
 
 
@@ -100,12 +106,54 @@ def start(directory: Path, home: Home, run: str, **described: Any) -> Any:
             **described,
         )
 
+    def offline(why: object, identity: str) -> Any:
+        print(f"W&B cannot be reached ({why}); logging offline, later: wandb sync {directory}/wandb/offline-*")
+        return begin("offline", identity)
+
+    if mode := os.environ.get("WANDB_MODE"):
+        return begin(mode, run)
+    if has_key() and (problem := server_problem()):
+        return offline(problem, run)
     try:
-        return begin(os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline"), run)
+        return begin("online" if wandb.login(prompt=False) else "offline", run)
     except (CommError, AuthenticationError) as error:
-        print(f"W&B cannot be reached ({error}); logging offline, later: wandb sync {directory}/wandb/offline-*")
-        # another id, because wandb still reserves the first one for the failed attempt
-        return begin("offline", f"{run}-offline")
+        return offline(error, f"{run}-offline")  # wandb still reserves the first id for the failed attempt
+
+
+def has_key() -> bool:
+    """Returns whether there is a key for the server where wandb looks for one; the key itself is not read."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = server().hostname or ""
+    for name in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
+        path = Path(name or "~/.netrc").expanduser()
+        try:
+            if path.is_file() and netrc.netrc(path).authenticators(host):
+                return True
+        except (netrc.NetrcParseError, OSError):
+            continue
+    return False
+
+
+def server_problem() -> str | None:
+    """Returns why the W&B server cannot be reached, or None if it can.
+
+    To be called before anything that makes wandb send a request: its service process goes on trying to reach a server
+    that does not answer, and the program waits for that process when it exits, for minutes or for ever.
+    """
+    address = server()
+    host, port = address.hostname or "", address.port or (80 if address.scheme == "http" else 443)
+    proxy = urlsplit("" if proxy_bypass(host) else getproxies().get(address.scheme, ""))
+    target = (proxy.hostname, proxy.port or 80) if proxy.hostname else (host, port)
+    try:
+        socket.create_connection(target, timeout=PATIENCE).close()
+    except OSError as error:
+        return f"{target[0]} does not answer: {error}"
+    return None
+
+
+def server() -> SplitResult:
+    return urlsplit(os.environ.get("WANDB_BASE_URL", SERVER))
 
 
 def run_id(directory: Path) -> str:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import netrc
 import os
 import shutil
-import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from tgpo.config.sizes import sequence_budgets
 from tgpo.errors import RequestError
+from tgpo.metrics.wandb import has_key, server, server_problem
 from tgpo.preflight.look import Inspection, Note
 from tgpo.preflight.memory import Plan, Shape, arithmetic, checkpoint_bytes, passing, permanent, shape_of
 from tgpo.runs.directory import complete
 from tgpo.runtime.torchrun import process_count, process_count_here
 
 GIB = 2**30
-WANDB_HOST = "https://api.wandb.ai"
-WANDB_PATIENCE = 3.0  # seconds
 
 
 def check_device(look: Inspection) -> str:
@@ -178,26 +174,8 @@ def check_wandb(look: Inspection) -> str | None:
         return None
     if mode := os.environ.get("WANDB_MODE"):
         return f"WANDB_MODE={mode}"
-    address = urlsplit(os.environ.get("WANDB_BASE_URL", WANDB_HOST))
-    host, port = address.hostname or "", address.port or (80 if address.scheme == "http" else 443)
-    if not has_key(host):
+    if not has_key():
         return Note("no key (WANDB_API_KEY, or wandb login): logs offline; later: wandb sync")
-    try:
-        socket.create_connection((host, port), timeout=WANDB_PATIENCE).close()
-    except OSError as error:
-        return Note(f"a key, but {host} does not answer ({error}): logs offline; later: wandb sync")
-    return f"a key, and {host} answers"
-
-
-def has_key(host: str) -> bool:
-    """Returns whether there is an API key where wandb looks for one; the key itself is not kept."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    for name in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
-        path = Path(name or "~/.netrc").expanduser()
-        try:
-            if path.is_file() and netrc.netrc(path).authenticators(host):
-                return True
-        except (netrc.NetrcParseError, OSError):
-            continue
-    return False
+    if problem := server_problem():
+        return Note(f"a key, but {problem}: logs offline; later: wandb sync")
+    return f"a key, and {server().hostname} answers"

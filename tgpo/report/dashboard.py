@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from tgpo.errors import Parser, RequestError, exit_on_error
+from tgpo.metrics.wandb import has_key, server_problem
 
 SECTIONS = {
     "Accuracy": ["eval/{task}/accuracy", "reward/mean"],
@@ -137,7 +138,11 @@ def publish(logged: Logged, entity: str | None) -> list[str] | None:
     from wandb.errors import Error
 
     try:
-        if os.environ.get("WANDB_MODE") in ("offline", "disabled") or not wandb.login(prompt=False):
+        if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
+            return None
+        if has_key() and (problem := server_problem()):
+            raise RequestError(f"W&B did not take it: {problem}")
+        if not wandb.login(prompt=False):
             return None
         entity = entity or str(wandb.Api().default_entity)
         saved = [workspace(logged, entity).save(), report(logged, entity).save()]
