@@ -35,7 +35,7 @@ from tgpo.runs.directory import RunDirectory, complete
 from tgpo.runs.keys import OF_RESUMING, OF_THE_SWEEP, option_of
 from tgpo.runs.resume import Changes, Start, changed, check_changes, pick
 from tgpo.runs.sweep import Outcome, begin_again
-from tgpo.runtime.interrupt import take_sigterm
+from tgpo.runtime.interrupt import Interrupt, take_sigterm
 from tgpo.runtime.torchrun import (
     broadcast,
     join_with_one_request,
@@ -208,6 +208,11 @@ def run(request: Request, directory: Path, start: Start | None) -> Outcome:
 
 
 def report_on(directory: Path, writer: Any) -> None:
+    """Writes the report of a run that is done and prints its last lines.
+
+    A signal takes effect afterwards. Raised in between, KeyboardInterrupt may come inside a finalizer of the libraries
+    that draw the report, where Python only prints it.
+    """
     from tgpo.runtime.torchrun import is_main
 
     if not is_main():
@@ -215,9 +220,12 @@ def report_on(directory: Path, writer: Any) -> None:
 
     from tgpo.report.page import closing_lines, write_report
 
-    report = write_report(directory)
-    writer.attach(report)
-    print(closing_lines(directory, report), flush=True)
+    with Interrupt() as interrupt:
+        report = write_report(directory)
+        writer.attach(report)
+        print(closing_lines(directory, report), flush=True)
+    if interrupt.requested:
+        raise KeyboardInterrupt
 
 
 def hint(directory: Path) -> str:
