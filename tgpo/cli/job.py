@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tgpo.config.check import check, to_container
-from tgpo.config.compose import composed, nested_hydra
+from tgpo.config.compose import composed, nested_hydra, record_choices
 from tgpo.config.folders import remove_if_empty
 from tgpo.config.request import Request
 from tgpo.errors import (
@@ -32,7 +32,7 @@ from tgpo.errors import (
     program,
 )
 from tgpo.runs.directory import RunDirectory, complete
-from tgpo.runs.keys import OF_RESUMING, OF_THE_SWEEP, option_of
+from tgpo.runs.keys import OF_RESUMING, option_of
 from tgpo.runs.resume import Changes, Start, changed, check_changes, pick
 from tgpo.runs.sweep import Outcome, begin_again
 from tgpo.runtime.interrupt import Interrupt, take_sigterm
@@ -83,12 +83,9 @@ def describe(config: DictConfig, directory: Path) -> tuple[list[str], str | None
     hydra = HydraConfig.get()
     typed = [str(o) for o in OmegaConf.to_container(hydra.overrides.task) or ()]
     with open_dict(config):
-        choices = hydra.runtime.choices.items()
-        config.choices = {g: c for g, c in choices if not g.startswith("hydra/") and g != "launcher"}
+        rerun = config.rerun
+        record_choices(config, hydra.runtime.choices, typed)
         config.output_dir = str(directory)  # a sweep gives each job a folder of its own
-        config.overrides = [o for o in typed if option_of(o) not in OF_THE_SWEEP]
-        rerun = config.pop("rerun")
-        del config["sweep_dir"]
     return typed, rerun
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
+from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tgpo.config import CONF
@@ -20,7 +21,7 @@ from tgpo.config.check import check, to_container
 from tgpo.config.messages import explain_hydra
 from tgpo.config.request import Request
 from tgpo.errors import RequestError, program
-from tgpo.runs.keys import current_override
+from tgpo.runs.keys import OF_THE_SWEEP, current_override, option_of
 
 PLAIN = re.compile(r"[\w./:+-]*", re.ASCII)  # values that Hydra's grammar reads without quotes
 
@@ -30,12 +31,14 @@ SWEEPER = {"_target_": "hydra_plugins.tgpo_sweeper.TGPOSweeper", "max_batch_size
 ConfigStore.instance().store(group="hydra/sweeper", name="tgpo", node=SWEEPER, provider="tgpo")
 
 
-def request_from(overrides: list[str]) -> Request:
+def request_from(overrides: Sequence[str]) -> Request:
     """Returns the checked request of a program that takes the options of `run.py`."""
-    return check(composed("config", overrides))
+    config, choices = composed_with_choices("config", overrides)
+    record_choices(config, choices, overrides)
+    return check(config)
 
 
-def request_of(command: str, overrides: list[str]) -> tuple[Request, dict[str, Any]]:
+def request_of(command: str, overrides: Sequence[str]) -> tuple[Request, dict[str, Any]]:
     """Returns the checked request of a command with options of its own, and the section COMMAND with those options,
     which `conf/COMMAND.yaml` adds."""
     resolved = composed(command, overrides)
@@ -43,15 +46,33 @@ def request_of(command: str, overrides: list[str]) -> tuple[Request, dict[str, A
     return check(resolved), own
 
 
-def composed(name: str, overrides: list[str]) -> dict[str, Any]:
+def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    return composed_with_choices(name, overrides)[0]
+
+
+def composed_with_choices(name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str | None]]:
+    """Returns the resolved configuration, and the choice of each of Hydra's groups."""
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            config = to_container(compose(name, [*map(prepared, overrides), "output_dir=none"]))
+            config = compose(name, [*map(prepared, overrides), "output_dir=none"], return_hydra_config=True)
+        with open_dict(config):
+            hydra = config.pop("hydra")
+        resolved = to_container(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise RequestError(explain_hydra(error, name)) from error
-    if config["resume"] is not None:
-        raise RequestError(f"resume={config['resume']}: {program()} goes on with a run; leave it out here")
-    return config
+    if resolved["resume"] is not None:
+        raise RequestError(f"resume={resolved['resume']}: {program()} goes on with a run; leave it out here")
+    return resolved, dict(hydra.runtime.choices)
+
+
+def record_choices(
+    config: MutableMapping[Any, Any], choices: Mapping[str, str | None], overrides: Sequence[str]
+) -> None:
+    """Records in a run's configuration what was chosen and typed; removes the options of a sweep, which are not its."""
+    config["choices"] = {g: c for g, c in choices.items() if not g.startswith("hydra/") and g not in OF_THE_SWEEP}
+    config["overrides"] = [override for override in overrides if option_of(override) not in OF_THE_SWEEP]
+    for key in OF_THE_SWEEP:
+        config.pop(key, None)
 
 
 @contextmanager

@@ -12,9 +12,8 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from tgpo.config.compose import request_of
 from tgpo.config.folders import first_missing, remove_if_empty
-from tgpo.divergence.request import check_engines, check_options
+from tgpo.divergence.request import request_of
 from tgpo.errors import RequestError, exit_on_error
 from tgpo.runs.files import make_folder
 
@@ -24,13 +23,7 @@ def main() -> None:
         print(__doc__)
         return
     with exit_on_error(), ExitStack() as stack:
-        request, own = request_of("divergence", sys.argv[1:])
-        options = check_options(own)
-        check_engines(request)
-
-        from tgpo.preflight.checks import check_models
-
-        check_models(request)
+        request, options = request_of(sys.argv[1:])
 
         from rich.console import Console
 

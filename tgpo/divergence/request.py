@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from tgpo.config import compose
 from tgpo.config.check import explain_validation, option_names
 from tgpo.config.request import Request
 from tgpo.errors import RequestError
@@ -29,6 +31,18 @@ class DivergenceOptions(Options):
     @classmethod
     def _ascending(cls, ks: list[int]) -> list[int]:
         return sorted(set(ks))
+
+
+def request_of(arguments: Sequence[str]) -> tuple[Request, DivergenceOptions]:
+    """Returns the checked request and the checked options of `tgpo divergence`; both models' files are checked too."""
+    request, own = compose.request_of("divergence", arguments)
+    options = check_options(own)
+    check_engines(request)
+
+    from tgpo.preflight.checks import check_models
+
+    check_models(request)
+    return request, options
 
 
 def check_options(own: Any) -> DivergenceOptions:
