@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vllm try-vllm run test test-fast crash-test check format models figures reproduce page gpu gpu-bare gpu-pack parity smoke-135m docs bench clean
+.PHONY: help setup setup-vllm try-vllm run test test-all test-fast crash-test check format models figures reproduce page gpu gpu-bare gpu-pack parity smoke-135m docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,17 +42,22 @@ $(VENV)/.setup-bench: $(VENV)/.setup
 run: $(VENV)/.setup ## train, evaluate and report the default experiment
 	@$(BIN)/python run.py
 
-test: $(VENV)/.setup-dev try-vllm check ## the whole test suite, with lint and types; of vLLM too, where it installs
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not vllm' -n 2 --dist loadfile
-	@if test -e $(VENV)/.setup-vllm; then $(BIN)/python -m pytest -m vllm; fi
+FAST = -m 'not slow and not long' -n 2
+test: $(VENV)/.setup-dev try-vllm check ## the test suite, with lint and types; of vLLM too, where it installs
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(FAST)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not long and not vllm' -n 2 --dist worksteal
+	@if test -e $(VENV)/.setup-vllm; then $(BIN)/python -m pytest -m 'vllm and not long'; fi
+
+test-all: test ## and what takes long by nature: every moment of a kill, leaks, coverage simulations, the 135M model
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'long and not vllm' -n 2 --dist worksteal
+	@if test -e $(VENV)/.setup-vllm; then $(BIN)/python -m pytest -m 'vllm and long'; fi
 
 try-vllm: $(VENV)/.setup
 	@test -e $(VENV)/.setup-vllm || $(MAKE) --no-print-directory setup-vllm || \
 	echo "vLLM could not be installed here (its message is above): its tests are skipped"
 
 test-fast: $(VENV)/.setup-dev ## the tests that neither train nor start processes
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(FAST)
 
 crash-test: $(VENV)/.setup-dev ## fifty runs killed at random moments and resumed, compared with runs that were not
 	@$(BIN)/python -m tests.e2e.crash

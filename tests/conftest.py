@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import logging
@@ -31,6 +32,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: without it, a full collection takes half a second here, and runs, reports and
+    statsmodels ask for one often."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
@@ -57,21 +65,6 @@ def command(
     """`python run.py ARGUMENTS` (or `python -m MODULE`) in a process of its own, to its end."""
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
     return forked.run(*arguments, module=module, timeout=timeout, cwd=cwd, env=environment)
-
-
-def from_cold(
-    *arguments: str, module: str | None = None, timeout: float = 300, cwd: Path = ROOT
-) -> subprocess.CompletedProcess[str]:
-    """The same in an interpreter of its own, as a user starts it: for what is about starting."""
-    program = ["-m", module] if module else [str(ROOT / "run.py")]
-    return subprocess.run(
-        [sys.executable, *program, *arguments],
-        cwd=cwd,
-        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
 
 
 def loggers() -> list[logging.Logger]:

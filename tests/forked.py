@@ -9,6 +9,7 @@ itself (torchrun, launchers, the installed command) is tested with interpreters.
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -74,6 +75,7 @@ class Server:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
+        self.outputs = tempfile.TemporaryDirectory(prefix="forked-")  # removed when the test process ends
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.forked", str(theirs.fileno())],
             cwd=ROOT, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL,
@@ -104,7 +106,7 @@ def start(
     global _server
     if _server is None:
         _server = Server()
-    output = Path(tempfile.mkdtemp(prefix="forked-"))
+    output = Path(tempfile.mkdtemp(dir=_server.outputs.name))
     request = {
         "arguments": arguments, "module": module, "script": str(script), "cwd": str(cwd), "output": str(output),
         "env": dict(env or os.environ), "new_session": new_session,
@@ -163,6 +165,8 @@ def serve(descriptor: int) -> None:
     page.vega_bundle = lambda: bundle
     names = [Path(f"/proc/self/task/{thread}/comm").read_text().strip() for thread in os.listdir("/proc/self/task")]
     assert set(names[1:]) <= FORK_SAFE, f"threads {names[1:]}: what is forked may hold another's lock"
+    gc.collect()
+    gc.freeze()  # collections in the children then leave the pages shared that hold what was imported
     connection = socket.socket(fileno=descriptor).makefile("rw")
     for line in connection:
         request = json.loads(line)

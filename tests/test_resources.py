@@ -75,7 +75,7 @@ def minute(tmp_path) -> Path:
     return tmp_path / "minute"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_handles_and_threads_are_flat_over_2000_steps(minute, tmp_path, monkeypatch):
     """The run itself with all it writes: records, rollouts, status, evaluations and checkpoints."""
     samples: list[Held] = []
@@ -103,7 +103,7 @@ def test_memory_handles_and_threads_are_flat_over_2000_steps(minute, tmp_path, m
     assert last.threads == first.threads
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["tensors", "objects"])
 def test_a_leak_is_seen(what):
     """Two KiB a step, of torch's memory or of Python's: what the bound above is to catch."""
@@ -116,7 +116,7 @@ def test_a_leak_is_seen(what):
     assert len(kept) == STEPS // 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_kept_is_no_leak():
     samples = []
     for step in range(STEPS // 2):

@@ -1,4 +1,4 @@
-"""Five of the kills of `make crash-test`."""
+"""Five of the kills of `make crash-test`; two of them in `make test`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ pytestmark = pytest.mark.slow
     ("name", "aims"),
     [
         ("tgpo", ["checkpoint", "rollout"]),
-        ("luffy", ["demonstrations", "evaluation"]),
-        ("tgpo adaptive", ["update"]),
+        pytest.param("luffy", ["demonstrations", "evaluation"], marks=pytest.mark.long),
+        pytest.param("tgpo adaptive", ["update"], marks=pytest.mark.long),
     ],
 )
 def test_a_killed_run_writes_what_an_undisturbed_one_does(name, aims, tmp_path):

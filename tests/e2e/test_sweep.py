@@ -104,6 +104,7 @@ def test_a_sweep_that_is_interrupted_or_killed_goes_on(tmp_path):
         assert [r["step"] for r in records(run, "train")] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.long
 def test_nothing_of_one_run_reaches_the_next(tmp_path):
     """The same four runs in one process and in the opposite order: each writes the same bytes, whatever was before it.
 

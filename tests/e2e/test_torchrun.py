@@ -17,6 +17,7 @@ from tests import forked
 from tests.conftest import ROOT, called, records, untimed
 
 pytestmark = pytest.mark.slow
+LONG = pytest.mark.long
 
 # float64: in float32 the order of a sum is felt in the seventh digit, and steps of Adam make it the fifth
 ARGUMENTS = [
@@ -64,8 +65,10 @@ def assert_same_metrics(ours: Path, theirs: Path) -> None:
     "objective",
     [
         ["objective=tgpo", "train.updates_per_batch=3"],
-        ["objective=rkl", "rollout.old_logprobs=recompute", "train.max_tokens_per_micro_batch=100"],
-        ["objective=luffy"],
+        pytest.param(
+            ["objective=rkl", "rollout.old_logprobs=recompute", "train.max_tokens_per_micro_batch=100"], marks=LONG
+        ),
+        pytest.param(["objective=luffy"], marks=LONG),
     ],
     ids=lambda options: options[0],
 )
@@ -82,9 +85,13 @@ def test_two_processes_follow_one(objective, tmp_path):
     "options",
     [
         ["objective=gkd", "objective.on_policy_fraction=0.5", "metrics.gradient_variance_method=sketch"],
-        ["objective=rkl", "objective.estimator=centered", "train.gradient_checkpointing=true"],
-        ["objective=tgpo", "objective.target=sample", "lora.rank=4"],
-        ["objective=fkl", "+student.config.rope_parameters={rope_type:default,rope_theta:5000.0}"],
+        pytest.param(
+            ["objective=rkl", "objective.estimator=centered", "train.gradient_checkpointing=true"], marks=LONG
+        ),
+        pytest.param(["objective=tgpo", "objective.target=sample", "lora.rank=4"], marks=LONG),
+        pytest.param(
+            ["objective=fkl", "+student.config.rope_parameters={rope_type:default,rope_theta:5000.0}"], marks=LONG
+        ),
     ],
     ids=lambda options: options[1],
 )
@@ -104,7 +111,9 @@ def drop(run: Path, names: tuple[str, ...]) -> None:
     (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in kept))
 
 
-@pytest.mark.parametrize("adapters", [[], ["lora.rank=4"]], ids=["weights", "adapters"])
+@pytest.mark.parametrize(
+    "adapters", [pytest.param([], id="weights"), pytest.param(["lora.rank=4"], id="adapters", marks=LONG)]
+)
 def test_checkpoints_of_two_resume_on_one_and_the_other_way_round(adapters, tmp_path):
     whole = one_process(tmp_path / "whole", *adapters)
     written_by_two = two_processes(tmp_path / "two", *adapters)
@@ -188,7 +197,7 @@ def test_they_agree_on_where_a_run_goes_on_and_on_what_changes(tmp_path):
     assert_same_metrics(one, two)
 
 
-@pytest.mark.parametrize("ctrl_c", [False, True], ids=["scheduler", "terminal"])
+@pytest.mark.parametrize("ctrl_c", [pytest.param(False, id="scheduler"), pytest.param(True, id="terminal", marks=LONG)])
 def test_asked_to_stop_they_stop_together(ctrl_c, tmp_path):
     """A scheduler's SIGTERM is torchrun's, which passes it on; Ctrl-C reaches all of them, and is passed on as well."""
     run = tmp_path / "run"
