@@ -24,6 +24,7 @@ def test_every_choice_composes_and_checks(choice):
         assert "pip install" in explain_hydra(error)
 
 
+@pytest.mark.slow  # composes three hundred configurations
 @pytest.mark.parametrize("experiment", group_choices("experiment"))
 def test_every_experiment_composes_and_checks(experiment):
     """The preset, each value of each option it sweeps, seeds apart, and each of its arms."""

@@ -22,6 +22,7 @@ def stepped(*overrides: str, steps: int = 1) -> tuple[Trainer, dict]:
     return trainer, record
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_micro_batches_do_not_change_the_update(objective):
     """One pass over everything, one a group, one a sequence: the same loss, gradient norm and metrics."""

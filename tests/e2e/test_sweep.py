@@ -54,7 +54,7 @@ def test_runs_that_fail_or_are_refused_are_listed_and_the_rest_is_done(tmp_path)
     """A weight that no gradient can hold, and an objective without its teacher, beside runs that are in order."""
     broken = ["train.max_bad_steps=0", "objective.weight=[1e38,0,1e38],[0.5,0,0.5]", "teacher=tiny,none"]
     process = command("-m", *QUICK, *broken, "train.warmup_steps=0", f"sweep_dir={tmp_path}/s")
-    assert process.returncode == 2  # the request of some has to be mended
+    assert process.returncode == 2  # the request of some has to be fixed
     told = process.stderr.splitlines()[-6:]
     assert told[0].startswith("1 of 4 runs done")
     assert "0_objective.weight=[1e+38,0,1e+38],teacher=tiny: stopped: 1 steps in a row" in told[1]
@@ -98,7 +98,7 @@ def test_a_sweep_that_is_interrupted_or_killed_goes_on(tmp_path):
     last = command("-m", "rerun=failed", "seed=0,1,2", f"sweep_dir={sweep}")
     assert last.returncode == 0, last.stderr
     assert "3 of 3 runs done" in last.stdout
-    assert "resumed after step" in last.stdout  # of the run that was killed, not begun anew
+    assert "resumed after step" in last.stdout  # of the run that was killed, not begun again
     assert files_of(first) == finished
     for run in (second, third):
         assert [r["step"] for r in records(run, "train")] == [1, 2, 3, 4, 5, 6]

@@ -21,6 +21,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_the_same_command_twice_gives_the_same_numbers(run, tmp_path):
     assert command(*RUN, f"output_dir={tmp_path / 'again'}").returncode == 0
     assert untimed(tmp_path / "again") == untimed(run)
@@ -39,6 +40,7 @@ def test_it_begins_where_the_hf_engines_do(run, tmp_path):
     assert ours == pytest.approx(theirs, abs=1 / 192)  # a tie between two tokens may fall either way
 
 
+@pytest.mark.long
 def test_importance_weights_are_1_where_the_two_agree(run, tmp_path):
     weighed = ["rollout.old_logprobs=recompute", "rollout.importance_cap=2"]
     assert command(*RUN, *weighed, f"output_dir={tmp_path / 'run'}").returncode == 0
@@ -46,6 +48,7 @@ def test_importance_weights_are_1_where_the_two_agree(run, tmp_path):
         assert ours["gradient/norm"] == pytest.approx(theirs["gradient/norm"], rel=1e-2)  # four steps of float32
 
 
+@pytest.mark.long
 def test_resumes(tmp_path):
     assert command(*RUN, "train.steps=2", f"output_dir={tmp_path / 'run'}").returncode == 0
     process = command(f"resume={tmp_path / 'run'}")
@@ -63,7 +66,7 @@ def test_resumes(tmp_path):
         (["+rollout.top_p=0.9", "rollout=vllm"], "not an option"),
     ],
 )
-def test_refused_with_the_mend(arguments, words, tmp_path):
+def test_refused_with_the_fix(arguments, words, tmp_path):
     process = command(*arguments, f"output_dir={tmp_path / 'run'}")
     assert process.returncode == 2
     assert words in process.stderr

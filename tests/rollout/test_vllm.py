@@ -126,7 +126,7 @@ def test_log_probabilities_are_those_at_temperature_1(parts):
 
 
 def test_vllms_own_way_leaves_a_tied_head_stale(parts, tokenizer):
-    """What this engine is built around: should this fail, vLLM has mended it, and the override can go."""
+    """What this engine is built around: should this fail, vLLM has fixed it, and the override can go."""
     model, folder, _ = parts
     if not model.config.tie_word_embeddings:
         pytest.skip("untied models are reloaded whole")

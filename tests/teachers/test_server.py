@@ -50,8 +50,9 @@ def start(port: int) -> subprocess.Popen:
 
 
 def stop(server: subprocess.Popen) -> None:
-    os.killpg(server.pid, signal.SIGKILL)
-    server.wait(30)
+    if server.poll() is None:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(30)
 
 
 def wait_for(url: str) -> None:
@@ -176,6 +177,7 @@ def test_patience_ends(tokens):
             teacher.score(tokens, TeacherQuery())
 
 
+@pytest.mark.long
 def test_killed_and_started_again_the_run_goes_on(served, url, tmp_path):
     """The run that met the kill is, number for number, the run that did not."""
     port, processes = served
@@ -199,21 +201,21 @@ def test_killed_and_started_again_the_run_goes_on(served, url, tmp_path):
         assert ours["loss/total"] == pytest.approx(theirs["loss/total"], rel=1e-4)  # batched otherwise: float32
 
 
-def test_gone_for_good_the_run_stops_with_a_checkpoint(tmp_path):
-    """Up for the check, down for the run: one line, and a directory that can be resumed."""
-    port, run = free_port(), tmp_path / "run"
-    server = start(port)
-    wait_for(f"http://127.0.0.1:{port}")
+def test_gone_for_good_the_run_stops_with_a_checkpoint(served, url, tmp_path):
+    """Up for the check, down for the run: one line, and a directory that can be resumed. It is the last test here,
+    because the server is not started again."""
+    _, processes = served
+    run = tmp_path / "run"
     arguments = [
         "train.steps=200", "rollout.prompts_per_batch=4", "teacher.backend=server", "server.patience=2",
-        f"server.urls=[http://127.0.0.1:{port}]", f"output_dir={run}",
+        f"server.urls=[{url}]", f"output_dir={run}",
     ]  # fmt: skip
     process = subprocess.Popen([sys.executable, "run.py", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     metrics = run / "metrics.jsonl"
     while not metrics.exists() or metrics.read_text().count('"kind": "train"') < 2:
         assert process.poll() is None
         time.sleep(0.02)
-    stop(server)
+    stop(processes[0])
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Traceback" not in errors
