@@ -14,7 +14,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tgpo.errors import RequestError, StoppedError
-from tgpo.runtime.torchrun import is_main
 
 PATIENCE = timedelta(hours=2)  # processes wait until the slowest share of a batch is rolled out
 
@@ -67,7 +66,7 @@ def run_beside_others(work: Callable[[], T]) -> T:
 
 def run_on_main(work: Callable[[], T]) -> T:
     """Runs `work` on the main process alone and returns its result on every process."""
-    answers: list[Any] = run_on_all_ranks(lambda: work() if is_main() else None)
+    answers: list[Any] = run_on_all_ranks(lambda: work() if rank() == 0 else None)
     return answers[0]
 
 
