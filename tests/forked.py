@@ -2,8 +2,8 @@
 
 An interpreter takes five seconds to import them, and a hundred tests need a process each that can be killed, signalled
 or left to end by itself. `python -m tests.forked` is the server; `start` asks it for a child, which runs `run.py` or a
-module as the interpreter would, in a working directory, an environment and a session of its own. What is about starting
-itself (torchrun, launchers, the installed command) is tested with interpreters.
+module as the interpreter would, in a working directory and an environment of its own. What is about starting itself
+(torchrun, launchers, the installed command) is tested with interpreters.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ FORK_SAFE = {"jemalloc_bg_thd"}  # pyarrow's allocator, which prepares itself fo
 
 
 class Process:
-    """What `subprocess.Popen` offers of a process, of one that is a child of the server."""
+    """The part of `subprocess.Popen`'s interface that tests use, for a child of the fork server."""
 
-    def __init__(self, server: Server, pid: int, output: Path) -> None:
+    def __init__(self, server: Client, pid: int, output: Path) -> None:
         self.server, self.pid, self.output = server, pid, output
         self.returncode: int | None = None
         self._end = os.pidfd_open(pid)  # readable when it has ended
@@ -70,8 +70,8 @@ class Process:
         os.close(self._end)
 
 
-class Server:
-    """The test's side of the server: started at first need, and gone when the test process is."""
+class Client:
+    """The test's side of the fork server, which starts at first need and ends with the test process."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
@@ -91,7 +91,7 @@ class Server:
         return json.loads(self.connection.readline())
 
 
-_server: Server | None = None
+_server: Client | None = None
 
 
 def start(
@@ -105,7 +105,7 @@ def start(
     """`python run.py ARGUMENTS`, or `python -m MODULE ARGUMENTS`, under way. Its output goes to files."""
     global _server
     if _server is None:
-        _server = Server()
+        _server = Client()
     output = Path(tempfile.mkdtemp(dir=_server.outputs.name))
     request = {
         "arguments": arguments, "module": module, "script": str(script), "cwd": str(cwd), "output": str(output),
@@ -128,7 +128,7 @@ def run(*arguments: str, timeout: float = 300, **options: Any) -> subprocess.Com
 def ranks(count: int, *arguments: str, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
     """The processes that torchrun would start, in the environment that it gives them, each to its end.
 
-    What they print comes one after another, and the exit code is the highest of theirs.
+    What they print comes one after another, and the exit code is the one that is largest in magnitude.
     """
     shared = {**os.environ, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -161,12 +161,12 @@ def serve(descriptor: int) -> None:
     from tgpo.report import page
 
     Plugins.instance()  # Hydra's search for them takes a second
-    bundle = bundle_of_another()  # so does putting Vega together, which would start threads here
+    bundle = vega_bundle_from_subprocess()  # bundling takes a second too, and would start threads here
     page.vega_bundle = lambda: bundle
     names = [Path(f"/proc/self/task/{thread}/comm").read_text().strip() for thread in os.listdir("/proc/self/task")]
     assert set(names[1:]) <= FORK_SAFE, f"threads {names[1:]}: what is forked may hold another's lock"
     gc.collect()
-    gc.freeze()  # collections in the children then leave the pages shared that hold what was imported
+    gc.freeze()  # so that a collection in a child does not copy the pages of imported modules
     connection = socket.socket(fileno=descriptor).makefile("rw")
     for line in connection:
         request = json.loads(line)
@@ -183,7 +183,7 @@ def serve(descriptor: int) -> None:
         connection.flush()
 
 
-def bundle_of_another() -> str:
+def vega_bundle_from_subprocess() -> str:
     """Vega's JavaScript, put together in a process of its own."""
     program = "from tgpo.report.page import vega_bundle; print(vega_bundle(), end='')"
     return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout

@@ -27,11 +27,11 @@ def compose(overrides: Sequence[str] = ()) -> Request:
 def train(request: Request, directory: str | Path) -> RunFiles:
     """Runs the request in `directory`, which must not hold a run yet, and returns the run's records.
 
-    The files, the checks before anything loads and the lines printed are those of the command, and `tgpo
-    resume=DIRECTORY` goes on with a run that was interrupted. The process's random states and settings are restored
-    at the end.
+    Everything is as in the command, except that no report is made: `tgpo report DIRECTORY` writes it. The process's
+    random states and settings are restored at the end.
 
-    Raises RequestError if the request cannot run here, and `tgpo.training.loop.RunInterruptedError` on Ctrl-C.
+    Raises RequestError if the request cannot run here, StoppedError if the run cannot go on (a full disk, a teacher's
+    server that is gone), and RunInterruptedError or KeyboardInterrupt on Ctrl-C. `tgpo resume=DIRECTORY` then goes on.
     """
     from tgpo.preflight.checks import preflight
     from tgpo.runtime.isolation import isolated

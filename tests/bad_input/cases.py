@@ -93,6 +93,7 @@ RUN = [
     ("objective=sft objective.demonstrations=0", "objective.demonstrations=0"),
     ("objective=grpo objective.variant=dapoo", "objective.variant=dapoo"),
     ("objective.mismatch_budget=0.1", "weighting: adaptive"),
+    ("objective.gate=false", "the gate is used only with weighting: adaptive"),
     ("objective.weighting=adaptive objective.gate=false", "needs gate: true, a mismatch_budget, or both"),
     ("objective=tgpo objective.target=topk", "2 or more for target: topk"),
     ("task.min_terms=4 task.max_terms=3", "min_terms (4) is above max_terms (3)"),

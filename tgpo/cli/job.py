@@ -32,6 +32,7 @@ from tgpo.errors import (
     program,
 )
 from tgpo.runs.directory import RunDirectory, complete
+from tgpo.runs.files import read_json
 from tgpo.runs.keys import OF_RESUMING, option_of
 from tgpo.runs.resume import Changes, Start, changed, check_changes, pick
 from tgpo.runs.sweep import Outcome, begin_again
@@ -52,7 +53,7 @@ def run_job(config: DictConfig) -> Outcome:
     hydra = HydraConfig.get()
     alone = hydra.mode == RunMode.RUN
     directory = Path(hydra.runtime.output_dir)
-    typed, rerun = describe(config, directory)
+    typed, rerun = record_command(config, directory)
     resume = config.resume is not None or (not alone and begin_again(directory))
     try:
         if alone and rerun is not None:
@@ -75,7 +76,7 @@ def run_job(config: DictConfig) -> Outcome:
     return outcome
 
 
-def describe(config: DictConfig, directory: Path) -> tuple[list[str], str | None]:
+def record_command(config: DictConfig, directory: Path) -> tuple[list[str], str | None]:
     """Records in the configuration the output folder, the overrides that were typed, and the choices they made.
 
     Returns the overrides as they were typed, and `rerun`, which like all options of a sweep is not part of a run.
@@ -99,7 +100,7 @@ def end_alone(directory: Path, outcome: Outcome) -> None:
 
 
 def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
-    """Checks the request, then runs it. A wrong request leaves no files."""
+    """Checks the request, then runs it. A request that is refused before the run begins leaves no files."""
     try:
         changes: Changes = {}
 
@@ -226,6 +227,9 @@ def report_on(directory: Path, writer: Any) -> None:
 
 
 def hint(directory: Path) -> str:
+    """Returns how to go on with a run that was stopped, as the end of a message."""
+    if read_json(directory / "status.json").get("status") == "done":  # stopped while its report was written
+        return f"the run is done; its report can be made again with: {program('report')} {shlex.quote(str(directory))}"
     checkpoints = complete(directory / "checkpoints")
     where = f"go on from {checkpoints[-1].name}" if checkpoints else "there is no checkpoint yet, begin again"
     return f"{where} with: {program()} {shlex.quote(f'resume={directory}')}"

@@ -1,7 +1,7 @@
 """The protocol that every objective follows, and the code that the policy-gradient objectives share.
 
 To add an objective: a file here, a yaml with `_target_` and every default under `conf/objective/`, a test. Nothing is
-registered and no other file changes: the engine reads `needs`, the trainer calls `credit` and `loss`.
+registered and no other file changes: the collector reads `needs`, the trainer calls `credit` and `loss`.
 """
 
 from __future__ import annotations

@@ -25,11 +25,11 @@ from tgpo.types.scores import Credit, StudentScores, TokenLoss
 class TGPO(GRPO):
     r"""`loss_t = PPO(A)_t + w_k * (-log pi_theta(y*_t | s_t))`, `y*_t = argmax_v pi_T(v | s_t)`.
 
-    At EVERY position of the student's own rollout, the student is trained on y*_t, the token that the teacher would
-    have written there, whether the rollout is right or wrong. This term is called the guidance. Its weight
-    `w_k = max(w_1 - (k-1) d, w_min)` decays linearly with the step k; `weight` is `[w_1, d, w_min]`. Detached: the
-    advantage, the old log-probabilities, the teacher's choice, the weight. The logged `loss/teacher` is the guidance
-    before weighting (nats per token).
+    By default at EVERY position of the student's own rollout, the student is trained on y*_t, the token that the
+    teacher would have written there, whether the rollout is right or wrong. This term is called the guidance. Its
+    weight `w_k = max(w_1 - (k-1) d, w_min)` decays linearly with the step k; `weight` is `[w_1, d, w_min]`. Detached:
+    the advantage, the old log-probabilities, the teacher's choice, the weight. The logged `loss/teacher` is the
+    guidance before weighting, reduced as the loss is (nats per token; `variant: dr_grpo`: per position up to the cap).
 
     - `target: sample` replaces y*_t by a token drawn from the teacher (temperature 1); `topk` replaces the guidance by
       the forward KL on the teacher's `topk` best tokens, with the teacher renormalised and the student not.
@@ -38,8 +38,9 @@ class TGPO(GRPO):
       still divides by all tokens. arXiv 2609.04108 finds that this matters.
     - `weighting: adaptive` (this project's; the paper leaves it open) adapts the weight to the student's progress.
       `gate` multiplies it by `4 p (1 - p)`, p the fraction of the group that is right: no guidance where all or none
-      are. `mismatch_budget` replaces w_k by the dual variable of the constraint `mismatch <= budget`, where mismatch is
-      the fraction of tokens that differ from y*_t: `w_{k+1} = max(0, w_k + dual_rate (mismatch_k - budget))` from w_1.
+      are. `mismatch_budget` replaces the schedule: the weight starts at w_1 and after each step changes by
+      `dual_rate (mismatch_k - budget)`, never below 0 (dual ascent on the constraint `mismatch <= budget`), where
+      mismatch is the fraction of tokens that differ from y*_t; d and w_min are not read.
 
     Source: TGPO, arXiv 2605.13230; paper defaults w_1 = 2e-3, d = 1e-5, w_min = 0.
     """
@@ -61,12 +62,12 @@ class TGPO(GRPO):
             raise ValueError("topk is 1 for target: argmax and target: sample, and 2 or more for target: topk")
         if self.mismatch_budget is not None and self.weighting != "adaptive":
             raise ValueError("mismatch_budget is used only with weighting: adaptive")
+        if self.weighting == "schedule":
+            self.refuse_unread({"gate": True}, "the gate is used only with weighting: adaptive")
         if self.weighting == "adaptive" and not self.gate and self.mismatch_budget is None:
             raise ValueError("weighting: adaptive needs gate: true, a mismatch_budget, or both")
         if self.mismatch_budget is not None and self.target == "sample":
-            raise ValueError(
-                "mismatch_budget counts tokens that differ from the teacher's best; not for target: sample"
-            )
+            raise ValueError("mismatch_budget counts tokens unlike the teacher's best; not for target: sample")
         if not self.reward:
             ratio_defaults = {"clip_low": 0.2, **{k: VARIANTS[self.variant][k] for k in ("clip_high", "normalize_std")}}
             self.refuse_unread(ratio_defaults, "without reward there is no ratio to clip and no advantage to normalise")
@@ -75,9 +76,8 @@ class TGPO(GRPO):
     @property
     def needs(self) -> frozenset[Need]:
         guidance = {Need.TEACHER_SAMPLE if self.target == "sample" else Need.TEACHER_TOPK}
-        return frozenset(
-            guidance | (super().needs if self.reward else set()) | ({Need.REWARD} if self._gated else set())
-        )
+        policy = super().needs if self.reward else frozenset()
+        return policy | guidance | ({Need.REWARD} if self._gated else set())
 
     @property
     def teacher_topk(self) -> int:
@@ -101,6 +101,7 @@ class TGPO(GRPO):
             gate_B = group_gate(batch.reward_B, batch.group_B)
             weight_BT, scalars["loss/teacher_gate"] = weight_BT * gate_B[:, None], float(gate_B.mean())
         if self.mask_eos:
+            assert batch.eos_ids, "mask_eos needs the batch's eos_ids"
             ends = torch.tensor(batch.eos_ids, device=weight_BT.device)
             weight_BT = weight_BT.masked_fill(torch.isin(self._choice(batch), ends), 0.0)
         policy = super().credit(batch, step) if self.reward else Credit(batch.mask_BT)

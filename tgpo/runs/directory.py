@@ -1,4 +1,4 @@
-"""The files of a run's directory, other than its metrics and checkpoints."""
+"""The files of a run's directory. What a record or a checkpoint holds is decided elsewhere."""
 
 from __future__ import annotations
 

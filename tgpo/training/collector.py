@@ -1,7 +1,7 @@
-"""Rollouts -> ScoredBatch: everything that is the same for every objective.
+"""Step -> problems -> rollouts -> rewards -> ScoredBatch: everything that is the same for every objective.
 
-The engine computes what the objective declares in `needs` and what the metrics need; the objective receives only the
-former.
+The collector computes what the objective declares in `needs` and what the metrics need; the objective receives only
+the former.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class CollectorOptions:
     importance_cap: float | None
     updates_per_batch: int
     max_tokens: int
-    max_states: int  # the most elements of the teacher's hidden states that are kept for a whole batch
+    max_hidden: int  # the most elements of the teacher's hidden states that are kept for a whole batch
     eos_ids: tuple[int, ...]
 
 
@@ -107,14 +107,7 @@ class RolloutCollector:
             rollouts, missing = self._respond(problems, step, objective)
             responses = self.tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
         with timed(seconds, "reward"):
-            # on one process, so that a verifier's timeout gives the same reward on all
-            rewards = run_on_main(lambda: self.task.rewards([r.problem for r in rollouts], responses))
-        if len(rewards.values) != len(rollouts):
-            given = f"{len(rewards.values)} rewards for {len(rollouts)} responses"
-            raise RequestError(f"task={self.task.name} gave {given}; fix its rewards()")
-        reward_B = torch.tensor(rewards.values, dtype=torch.float32, device=device)
-        not_finite = int((~reward_B.isfinite()).sum())  # a task's mistake; such a response gets reward 0
-        reward_B = reward_B.nan_to_num(0.0, 0.0, 0.0)
+            reward_B, timeouts, not_finite = self._reward(rollouts, responses)
         if not any(r.response_ids for r in rollouts):
             raise StoppedError(
                 f"step {step}: none of {len(rollouts)} responses has a token; look at the rollout engine"
@@ -132,8 +125,19 @@ class RolloutCollector:
         if written.off_policy_B.all():
             observe_topk = 0  # the metrics describe responses that the student samples
         batch, observed = self._score(written, sampler_BT, step, objective, observe_topk, seconds)
-        counts = rewards.timeouts, not_finite, missing
+        counts = timeouts, not_finite, missing
         return CollectedBatch(batch, rollouts, responses, reward_B, sampler_BT, observed, *counts, seconds)
+
+    def _reward(self, rollouts: Sequence[Rollout], responses: Sequence[str]) -> tuple[Tensor, int, int]:
+        """Returns `reward_B`, the number of responses that the verifier had no time for, and the number of rewards that
+        were not finite. That is a mistake of the task; such a response gets reward 0."""
+        # on one process, so that a verifier's timeout gives the same reward on all
+        rewards = run_on_main(lambda: self.task.rewards([r.problem for r in rollouts], responses))
+        if len(rewards.values) != len(rollouts):
+            given = f"{len(rewards.values)} rewards for {len(rollouts)} responses"
+            raise RequestError(f"task={self.task.name} gave {given}; fix its rewards()")
+        reward_B = torch.tensor(rewards.values, dtype=torch.float32, device=self.policy.device)
+        return reward_B.nan_to_num(0.0, 0.0, 0.0), rewards.timeouts, int((~reward_B.isfinite()).sum())
 
     def _score(
         self,
@@ -216,10 +220,11 @@ class RolloutCollector:
         if self.teacher is None:
             raise ValueError("the objective needs a teacher and there is none")
         width = self.teacher.states_width
-        kept = width is not None and tokens.mask_BT.numel() * width <= self.options.max_states
+        kept = width is not None and tokens.mask_BT.numel() * width <= self.options.max_hidden
         query = TeacherQuery(
-            # for the metrics; free where the teacher runs its head anyway (with TEACHER_FULL alone the policy runs it)
-            sampled=Need.TEACHER_FULL not in needs or observe_topk > 0,
+            # also for the metrics, as it costs nothing once the teacher's head runs; with TEACHER_FULL alone the head
+            # runs later, in the policy
+            sampled=needs & TEACHER_NEEDS != {Need.TEACHER_FULL} or observe_topk > 0,
             topk=min(max(objective.teacher_topk, observe_topk), len(self.tokenizer)),
             at_ids_BTK=at_ids_BTK,
             uniform_BT=self._teacher_draws(tokens, step) if Need.TEACHER_SAMPLE in needs else None,

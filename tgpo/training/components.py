@@ -46,7 +46,7 @@ def build_components(
         importance_cap=rollout.importance_cap,
         updates_per_batch=train.updates_per_batch,
         max_tokens=train.max_tokens_per_micro_batch,
-        max_states=train.max_logits,
+        max_hidden=train.max_logits,
         eos_ids=student.ends,
     )
     collector = RolloutCollector(request.task, sampler, policy, teacher, demonstrations, tokenizer, collector_options)

@@ -16,7 +16,7 @@ FinishReason = Literal["eos", "length"]
 
 
 class Need(StrEnum):
-    """What an objective reads besides the tokens. The engine computes only the needs that are declared."""
+    """What an objective reads besides the tokens. The collector computes only the needs that are declared."""
 
     REWARD = "reward"
     OLD_LOGPROBS = "old_logprobs"
