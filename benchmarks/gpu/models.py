@@ -107,6 +107,9 @@ class GivenBatch:
         collected.seconds["rollout"] = 1.0  # throughput divides by it, and there was no rollout
         return collected
 
+    def teacher_states(self, tokens: TokenBatch) -> TeacherSignal:
+        raise AssertionError("the batch holds all that its objective reads of the teacher")
+
 
 def trainer_for(model: PreTrainedModel, request: Request, batch: ScoredBatch, vocabulary: int) -> Trainer:
     """Returns the trainer of a run around a given batch."""

@@ -9,7 +9,7 @@ from typing import Any
 from tgpo.config.request import Request
 from tgpo.config.sizes import max_demonstrations, training_problems
 from tgpo.models.loading import eos_ids, load_model, load_tokenizer, pick_device, resolve
-from tgpo.rollout.base import Sampling, in_parts
+from tgpo.rollout.base import Sampling, decode_responses, in_parts
 from tgpo.rollout.hf import HFRollout
 from tgpo.seeds import derived_seed
 from tgpo.tasks.demonstrations import Tally, write
@@ -33,7 +33,7 @@ def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> 
         rollouts = [
             rollout for part in in_parts(sampler, problems, sampling, options.eval.rows_at_once) for rollout in part
         ]
-        return rollouts, tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
+        return rollouts, decode_responses(tokenizer, rollouts)
 
     problems = training_problems(request, options.train.steps)
     return write(folder, problems, respond, request.task.rewards, keep, recipe(request), tell)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb
 
-from tgpo.rollout.base import RolloutEngine, Sampling, in_parts
+from tgpo.rollout.base import RolloutEngine, Sampling, decode_responses, in_parts
 from tgpo.runtime.collectives import run_on_main
 from tgpo.tasks.base import Questions, Rewards
 from tgpo.types.problem import Rollout
@@ -48,7 +48,7 @@ def evaluate(
     problems, n = questions.eval_problems(), sampling.samples_per_problem
     rollouts, responses, rewards, timeouts = list[Rollout](), list[str](), list[float](), 0
     for part in in_parts(engine, problems, sampling, rows_at_once):
-        written = tokenizer.batch_decode([r.response_ids for r in part], skip_special_tokens=True)
+        written = decode_responses(tokenizer, part)
         verdicts = verified(questions, part, written)
         rollouts += part
         responses += written

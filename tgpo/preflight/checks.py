@@ -58,6 +58,8 @@ CHECKS = (
     Check("demonstrations written", objective.check_written_demonstrations, ("end of a response",), of_models=False),
     Check("widths", lengths.check_widths, ("tokenizers", *CONFIGS, *SHAPES)),
     Check("problems", lengths.check_problems, ("chat template",)),
+    Check("training prompts", lengths.check_training_prompts, ("problems",), of_models=False),
+    Check("held-out prompts", lengths.check_held_out_prompts, ("chat template", "problems")),
     Check("lengths", lengths.check_lengths, ("problems", *CONFIGS)),
     Check("teacher's server", lengths.check_server, ("problems",)),
     Check("demonstrations given", objective.check_given_demonstrations, ("problems",), of_models=False),
@@ -80,10 +82,8 @@ def check_models(request: Request) -> None:
 
 def check_student(request: Request) -> Inspection:
     """Does the same for a program that loads the student alone; returns what the checks have read."""
-    look, names = (
-        Inspection(request),
-        ("device", STUDENT, WEIGHTS[0], CONFIGS[0], SHAPES[0], TOKENIZER, "chat template"),
-    )
+    look = Inspection(request)
+    names = ("device", STUDENT, WEIGHTS[0], CONFIGS[0], SHAPES[0], TOKENIZER, "chat template", "held-out prompts")
     refuse(run(look, [check for check in CHECKS if check.name in names]))
     return look
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from tgpo.config.sizes import longest_scored, longest_sequence, max_teacher_topk, sequence_budgets, training_problems
-from tgpo.errors import RequestError, first_line
+from tgpo.errors import RequestError
 from tgpo.preflight.look import Inspection
+from tgpo.rollout.base import render
+from tgpo.types.problem import Problem
 
 SHOWN = 60  # characters that are quoted of a problem
+FIRST = 16  # prompts of each set that are looked at; they differ in what the rows hold, and that is seen early
 
 
 def check_problems(look: Inspection) -> str:
@@ -17,16 +23,41 @@ def check_problems(look: Inspection) -> str:
     training, held_out = training_problems(look.request), all_eval_problems(look.request)
     if not training or not held_out:
         raise RequestError(f"task={task.name}: no {'training' if not training else 'held-out'} problems")
-    try:
-        longest = max(each.prompt for each in sequence_budgets(look.request, look.tokenizer))
-    except (TypeError, ValueError, KeyError) as error:
-        raise RequestError(f"task={task.name}: its prompts cannot be encoded ({first_line(error)})") from error
+    longest = max(each.prompt for each in sequence_budgets(look.request, look.tokenizer))
     first = " ".join(training[0].prompt.split())
     quoted = first if len(first) <= SHOWN else first[: SHOWN - 3] + "..."
     return (
         f"{task.name}: {len(held_out)} held out; the first to train on is {quoted!r}, answer {training[0].answer!r}; "
         f"the longest prompt has {longest} tokens"
     )
+
+
+def check_training_prompts(look: Inspection) -> str:
+    """Checks that the first training prompts hold what the run means to say; returns the first one as rendered."""
+    training = training_problems(look.request)[:FIRST]
+    return f"the first: {check_rendered(look.tokenizer, training)!r}"
+
+
+def check_held_out_prompts(look: Inspection) -> None:
+    """Checks the same of the first prompts of each evaluation set, whose system prompts can differ."""
+    from tgpo.config.eval_sets import all_eval_problems, eval_sets
+
+    all_eval_problems(look.request)  # names every dataset that is missing, not only the first
+    for each in eval_sets(look.request):
+        check_rendered(look.tokenizer, each.eval_problems()[:FIRST])
+
+
+def check_rendered(tokenizer: Any, problems: Sequence[Problem]) -> str:
+    """Raises RequestError if the chat template leaves a question or a system prompt out; white space may change."""
+    prompts = render(tokenizer, problems, tokenize=False)
+    for problem, prompt in zip(problems, prompts, strict=True):
+        for what, text in (("question", problem.prompt), ("system prompt", problem.system or "")):
+            if "".join(text.split()) not in "".join(prompt.split()):
+                fix = "give another template with student.chat_template"
+                if what == "system prompt":
+                    fix = f"drop the system prompt (system_prompt='' in the same section), or {fix}"
+                raise RequestError(f"the chat template leaves the {what} of {problem.id} out of the prompt; {fix}")
+    return prompts[0]
 
 
 def check_widths(look: Inspection) -> str:

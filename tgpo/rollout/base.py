@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
+from tgpo.errors import RequestError, first_line
 from tgpo.seeds import derived_seed
 from tgpo.types.problem import Problem, Rollout
 
@@ -44,18 +45,39 @@ class RolloutEngine(Protocol):
 
 def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
     """Returns the token ids of each problem as one user turn, after its system turn if any, with the start of the
-    model's turn."""
-    turns = [
-        [
-            *([] if problem.system is None else [{"role": "system", "content": problem.system}]),
-            {"role": "user", "content": problem.prompt},
-        ]
-        for problem in problems
-    ]
-    return [
-        tuple(ids)
-        for ids in tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False, tokenize=True)
-    ]
+    model's turn. Raises RequestError if the chat template cannot render a problem."""
+    prompts = render(tokenizer, problems, tokenize=True, return_dict=False)
+    return [tuple(ids) for ids in prompts]
+
+
+def render(tokenizer, problems: Sequence[Problem], **options: Any) -> list[Any]:
+    """Returns each problem's prompt as the chat template renders it; `options` are those of `apply_chat_template`."""
+    try:
+        return tokenizer.apply_chat_template([*map(turns, problems)], add_generation_prompt=True, **options)
+    except Exception as error:  # a template can raise any error, and not only jinja2's
+        for problem in problems if len(problems) > 1 else ():
+            render(tokenizer, [problem], **options)  # raises for the first problem that is not rendered
+        fix = "give another template with student.chat_template"
+        if problems[0].system is not None:
+            fix = f"drop the system prompt (system_prompt='' in the same section), or {fix}"
+        raise RequestError(
+            f"the chat template does not render the problem {problems[0].id} ({first_line(error)}); {fix}"
+        ) from error
+
+
+def turns(problem: Problem) -> list[dict[str, str]]:
+    """Returns the conversation that asks for a response to the problem."""
+    system = [] if problem.system is None else [{"role": "system", "content": problem.system}]
+    return [*system, {"role": "user", "content": problem.prompt}]
+
+
+def decode_responses(tokenizer, rollouts: Sequence[Rollout]) -> list[str]:
+    """Returns each response as text, without the token that ended it.
+
+    Other special tokens stay: a reward may look for one, such as `</think>`, which some tokenizers list as special.
+    """
+    ids = [r.response_ids[: len(r.response_ids) - (r.finish_reason == "eos")] for r in rollouts]
+    return tokenizer.batch_decode(ids, skip_special_tokens=False)
 
 
 def in_parts(

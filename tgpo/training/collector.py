@@ -17,7 +17,7 @@ from tgpo.errors import RequestError, StoppedError, program
 from tgpo.functional.batching import micro_batches_per_rank
 from tgpo.models.policy import Policy
 from tgpo.objectives.base import Objective
-from tgpo.rollout.base import RolloutEngine, Sampling, encode_prompts
+from tgpo.rollout.base import RolloutEngine, Sampling, decode_responses, encode_prompts
 from tgpo.rollout.padding import pad, pad_logprobs
 from tgpo.runtime.collectives import rank, run_on_main, size, sum_over_ranks
 from tgpo.runtime.profile import Seconds, timed
@@ -105,7 +105,7 @@ class RolloutCollector:
         with timed(seconds, "rollout"):
             problems = self.task.train_problems(options.seed, step, options.prompts_per_batch)
             rollouts, missing = self._respond(problems, step, objective)
-            responses = self.tokenizer.batch_decode([r.response_ids for r in rollouts], skip_special_tokens=True)
+            responses = decode_responses(self.tokenizer, rollouts)
         with timed(seconds, "reward"):
             reward_B, timeouts, not_finite = self._reward(rollouts, responses)
         if not any(r.response_ids for r in rollouts):
