@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -9,7 +11,8 @@ from hydra.errors import MissingConfigException
 
 from tests.compose import CONF, composed, group_choices
 from tgpo.config.check import check
-from tgpo.config.compose import explain_hydra, prepared
+from tgpo.config.compose import prepared
+from tgpo.config.messages import explain_hydra, explain_override
 
 CHOICES = [f"{group.name}={choice}" for group in sorted(CONF.iterdir()) if group.is_dir() and group.name != "experiment"
            for choice in group_choices(group.name)]  # fmt: skip
@@ -41,6 +44,26 @@ def test_every_experiment_composes_and_checks(experiment):
         assert parsed.is_sweep_override(), name
         for value in parsed.sweep_string_iterator():
             check(composed(f"experiment={experiment}", f"{name}={value}", HERE))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Solve {problem}",
+        "Box it, please = ok",
+        "it's [this",
+        'say "x" \\ {a, ${seed}',
+        "ends with \\",
+        "(",
+        "a: b",
+        "{",
+    ],
+)
+def test_what_is_said_to_be_typed_is_read_as_that_text(text):
+    """Through the shell's grammar and Hydra's."""
+    said = explain_override(f"task.system_prompt={text}")
+    (argument,) = shlex.split(said.partition("type ")[2])
+    assert composed("task=local", argument, HERE).task.system_prompt == text
 
 
 def test_the_readme_has_a_line_for_every_group_and_every_kind_of_experiment():

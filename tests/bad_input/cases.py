@@ -25,6 +25,7 @@ RUN = [
     ("steps", "'steps' is not of the form key=value"),
     ("a==b", "not of the form key=value"),
     ("é=1", "not of the form key=value"),
+    ("'task.system_prompt=Box it, please = ok'", """if it is text, type 'task.system_prompt="Box it, please = ok"'"""),
     ("--nonsense", "unrecognized arguments: --nonsense; python run.py --help lists the options"),
     ("--cfg everything", "invalid choice: 'everything'"),
     ("--config-name=nope", "Cannot find primary config 'nope'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 
 from hydra import compose, initialize_config_dir
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from tgpo.config import CONF
 from tgpo.errors import RequestError, did_you_mean, program, without_credentials
 
+KEY = re.compile(r"[+~]{0,2}[\w/@.-]+", re.ASCII)
 LAUNCHERS = {  # Hydra's name: our name, and the package that provides it
     "joblib": ("local", "hydra-joblib-launcher>=1.2"),
     "submitit_slurm": ("slurm", "hydra-submitit-launcher>=1.2"),
@@ -31,7 +33,7 @@ def explain_hydra(error: Exception, name: str = "config") -> str:
     if text.startswith("Config group override must be"):
         return f"a group of the configuration takes the name of a choice; {program()} --help lists them"
     if isinstance(error, OverrideParseException):
-        return f"'{error.override}' is not of the form key=value"
+        return explain_override(str(error.override))
     if (match := re.search(r"Could not find 'hydra/launcher/(\w+)'", text)) and match[1] in LAUNCHERS:
         return "launcher={} is not installed; pip install '{}'".format(*LAUNCHERS[match[1]])
     if isinstance(error, MissingConfigException) and (match := re.search(r"Could not find '([^']+)'", text)):
@@ -43,6 +45,17 @@ def explain_hydra(error: Exception, name: str = "config") -> str:
             return f"'{match[1]}' takes no mapping; give its options one by one, or the name of a choice"
         return f"'{match[1]}' is not an option{did_you_mean(match[1], names)}"
     return " ".join(text.split())
+
+
+def explain_override(override: str) -> str:
+    """Returns why Hydra does not read an override. If it is a key and a value, the value is text with characters of
+    Hydra's grammar, and the message says what to type."""
+    key, sign, value = override.partition("=")
+    if not KEY.fullmatch(key) or not sign or value.startswith("="):
+        return f"'{override}' is not of the form key=value"
+    text = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + m[2].replace('"', r"\""), value).replace("${", r"\${")
+    typed = shlex.quote(f'{key}="{text}"')
+    return f"{key}: its value has characters that Hydra reads as its own grammar; if it is text, type {typed}"
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
