@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 from tests.report.made import make_run
 from tgpo.report.arms import arms_of
 from tgpo.report.comparison import read_sweep
@@ -23,6 +25,16 @@ def test_an_objective_whose_options_differ_is_told_by_them_and_the_others_are_no
         make_run(tmp_path, "tgpo", overrides=(f"objective.weight={weight}",), more=more, name=f"w{i}")
     make_run(tmp_path, "rkl")
     assert labels(tmp_path) == {"w0": "tgpo weight=0", "w1": "tgpo weight=0.5", "rkl_0": "rkl"}
+
+
+def test_runs_that_read_different_rows_by_one_path_are_different_arms(tmp_path):
+    for seed, digest in ((0, "aaaa"), (1, "aaaa"), (2, "bbbb")):
+        run = make_run(tmp_path, seed=seed, more={"task.path": "rows.jsonl"})
+        (run / "provenance.json").write_text(json.dumps({"inputs": {"task.path": digest, "teacher.path": "same"}}))
+    make_run(tmp_path, seed=3, more={"task.path": "rows.jsonl"})  # of an older version, which recorded none
+    found = labels(tmp_path)
+    assert found["tgpo_0"] == found["tgpo_1"] == "digest=aaaa"
+    assert found["tgpo_2"] == "digest=bbbb"
 
 
 def test_numbers_are_ordered_by_size(tmp_path):

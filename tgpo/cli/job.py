@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tgpo.config.check import check, to_container
 from tgpo.config.compose import composed, nested_hydra, record_choices
 from tgpo.config.folders import remove_if_empty
+from tgpo.config.inputs import digests
 from tgpo.config.request import Request
 from tgpo.errors import (
     INTERRUPTED,
@@ -34,7 +35,7 @@ from tgpo.errors import (
 from tgpo.runs.directory import RunDirectory, complete
 from tgpo.runs.files import read_json
 from tgpo.runs.keys import OF_RESUMING, option_of
-from tgpo.runs.resume import Changes, Start, changed, check_changes, pick
+from tgpo.runs.resume import Changes, Start, changed, changed_inputs, check_changes, check_inputs, pick
 from tgpo.runs.sweep import Outcome, begin_again
 from tgpo.runtime.interrupt import Interrupt, take_sigterm
 from tgpo.runtime.torchrun import (
@@ -108,6 +109,10 @@ def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
             check_command(config)
             configuration = configuration_of(config, own, resume, changes)
             request = check(configuration)
+            if resume:
+                inputs = changed_inputs(own, digests(request.resolved), changes)
+                check_inputs(own, inputs, config.resume_with_changes)
+                changes.update(inputs)
             if not config.preflight_only:
                 from tgpo.preflight.checks import preflight
 

@@ -37,7 +37,8 @@ class Arm:
 
 def arms_of(runs: Mapping[str, RunFiles]) -> tuple[dict[str, Arm], list[Note]]:
     """Returns each run's arm by the run's name, and notes on runs that lack keys which others of their arm have."""
-    settings = without_places(runs, {name: settings_of(run) for name, run in runs.items()})
+    settings = {name: settings_of(run) for name, run in runs.items()}
+    settings = without_places(runs, with_contents(runs, settings))
     arms = tell_apart(settings, sorted(override_keys(runs.values())))
     return arms, older(runs, settings, {name: arm.values for name, arm in arms.items()})
 
@@ -63,6 +64,22 @@ def settings_of(run: RunFiles) -> dict[str, str]:
     flat = dict(flatten(config))
     options = {key: text(value) for key, value in flat.items() if not key.endswith("_target_")}
     return options | {group: choice for group in GROUPS if (choice := choice_of(run, group)) is not None}
+
+
+def with_contents(runs: Mapping[str, RunFiles], settings: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Returns the settings with the digest of what lies behind a path, where runs with the same path have read
+    different contents: they are different arms."""
+    digests_of: dict[tuple[str, str], set[str]] = {}
+    for name, setting in settings.items():
+        for key, digest in runs[name].inputs.items():
+            digests_of.setdefault((key, setting.get(key, "")), set()).add(digest)
+    return {
+        name: setting | {
+            f"{key}.digest": digest for key, digest in runs[name].inputs.items()
+            if len(digests_of[key, setting.get(key, "")]) > 1
+        }
+        for name, setting in settings.items()
+    }  # fmt: skip
 
 
 def without_places(runs: Mapping[str, RunFiles], settings: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:

@@ -50,6 +50,12 @@ class RunFiles:
         return self.status.get("status") == "done"
 
     @property
+    def inputs(self) -> Mapping[str, str]:
+        """The digests of what the run read by path, as it last read it; empty for a run of an older version."""
+        parts = (self.provenance, *self.provenance.get("resumed", ()))
+        return {key: digest for part in parts for key, digest in part.get("inputs", {}).items()}
+
+    @property
     def choices(self) -> Mapping[str, str | None]:
         return self.config.get("choices") or {}
 

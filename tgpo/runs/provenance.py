@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,15 @@ PACKAGES = (
 )
 
 
-def provenance(resolved: dict[str, Any]) -> dict[str, Any]:
-    """Returns versions, hardware, git revision, command line, configuration hash, seed."""
+def provenance(resolved: dict[str, Any], inputs: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Returns versions, hardware, git revision, command line, configuration hash, seed, and the digests of `inputs`."""
     import torch
 
     return {
         "command": [Path(sys.argv[0]).name, *map(without_credentials, sys.argv[1:])],
         "seed": resolved["seed"],
         "config_hash": config_hash(resolved),
+        **({} if inputs is None else {"inputs": dict(inputs)}),
         "git": git_revision(),
         "versions": {"python": platform.python_version()} | {p: v for p in PACKAGES if (v := version(p))},
         "hardware": {

@@ -137,6 +137,26 @@ def check_changes(run: Path, changes: Changes, allowed: bool) -> None:
         )
 
 
+def changed_inputs(run: Path, now: Mapping[str, str], changes: Changes) -> Changes:
+    """Returns the paths whose contents are not those that the run read last, among those that are no change of option.
+
+    `now` has the digests of `tgpo.config.inputs`. What an older version did not record is no change.
+    """
+    record = read_json(run / "provenance.json")
+    read: dict[str, str] = {}
+    for part in (record, *record.get("resumed", ())):
+        read |= part.get("inputs", {})
+    return {key: (read[key], now[key]) for key in read.keys() & now.keys() - changes.keys() if read[key] != now[key]}
+
+
+def check_inputs(run: Path, changes: Changes, allowed: bool) -> None:
+    if changes and not allowed:
+        raise RequestError(
+            f"resume={run}: the contents of a path are not what the run has read (digests: "
+            f"{describe_changes(changes)}); put them back, or add resume_with_changes=true to go on with what is there"
+        )
+
+
 def describe_changes(changes: Changes) -> str:
     lines = [f"{key}: {old} -> {new}" for key, (old, new) in changes.items()]
     more = [f"and {len(lines) - MOST_SHOWN} more"] if len(lines) > MOST_SHOWN else []

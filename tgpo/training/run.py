@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from tgpo.build.load import DEFAULT_THREADS
+from tgpo.config.inputs import digests
 from tgpo.config.request import Request
 from tgpo.demonstrations.generate import demonstrate, recipe
 from tgpo.errors import RequestError, StoppedError
@@ -33,11 +34,12 @@ def train(request: Request, directory: Path, start: Start | None, closing: ExitS
     the report, may still be attached to it.
     """
     files = RunDirectory(directory) if is_main() else ReadOnly(directory)
+    inputs = digests(request.resolved)
     if start is None:
-        files.create(request.resolved, provenance(request.resolved))
+        files.create(request.resolved, provenance(request.resolved, inputs))
     else:
         check_own_demonstrations(request, directory)
-        files.note_resume(provenance(request.resolved) | start.record())
+        files.note_resume(provenance(request.resolved, inputs) | start.record())
         files.write_config(request.resolved)
         if is_main():
             checkpoint.drop_after(files.checkpoints, start.step)
