@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import random
@@ -140,5 +141,6 @@ def test_peak_memory_is_of_the_run():
 def test_plans_are_plain_files(tmp_path):
     write_plan(tmp_path, name_cells([["seed=0"]]), ["seed=0"])
     assert json.loads((tmp_path / "sweep.json").read_text()) == {
-        "arguments": ["seed=0"], "cells": [{"folder": "0_seed=0", "overrides": ["seed=0"]}]
+        "date": datetime.date.today().isoformat(),
+        "arguments": ["seed=0"], "cells": [{"folder": "0_seed=0", "overrides": ["seed=0"]}],
     }  # fmt: skip

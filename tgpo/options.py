@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 KEY_ADVICE = "put the server's key into the environment variable that server.key_variable names"
@@ -28,6 +29,13 @@ class Options(BaseModel):
         return value
 
 
+def iso_date(text: str) -> str:
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ValueError("input should be a date such as 2026-11-28") from None
+
+
 class StudentOptions(Options):
     name: str
     path: str
@@ -35,6 +43,7 @@ class StudentOptions(Options):
     config: dict[str, Any]
     chat_template: str | None
     end_tokens: list[str]
+    date: Annotated[str, AfterValidator(iso_date)] | None = None  # a default, so that older runs can be resumed
 
 
 class LoraOptions(Options):

@@ -162,6 +162,7 @@ RUN = [
     ("lora=default lora.targets=[q_prj]", "'q_prj' is no module of tiny:large-gap; did you mean 'q_proj'?"),
     ("student.chat_template=nope", "student.chat_template=nope: no such file"),
     ("student.chat_template={template}", "does not render"),
+    ("student.date=yesterday", "input should be a date such as"),
     ("student.end_tokens=[nope]", "'nope' is no token of tiny:large-gap"),
     # rows
     ("task=gsm8k", "hf download --repo-type dataset openai/gsm8k"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 
 import pytest
@@ -12,6 +13,10 @@ from tests.preflight.requests import refused, row
 from tgpo.config.check import check
 from tgpo.errors import RequestError
 from tgpo.evaluation.examine import plan
+from tgpo.models.loading import load_tokenizer
+from tgpo.rollout.base import render
+from tgpo.runs.sweep import Cell, day_of, write_plan
+from tgpo.types.problem import Problem
 
 USER = "<|user|>{{ messages[-1]['content'] }}<|assistant|>"
 BOTH = "{{ messages[0]['content'] }} " + USER
@@ -75,3 +80,34 @@ def test_every_program_says_it_in_one_line(local, program, tmp_path):
 def test_an_evaluation_looks_at_its_own_prompts(local):
     with pytest.raises(RequestError, match="leaves the system prompt"):
         plan(check(composed("output_dir=unused", *local(USER))))
+
+
+CLOCK = '{{ strftime_now("%d %b %Y") }} ' + USER
+
+
+def test_a_template_that_asks_for_the_time_gets_the_runs_own_date(local, tmp_path):
+    def date(*more: str, today: str | None = None) -> str | None:
+        return check(composed("output_dir=unused", *local(CLOCK, system=""), *more), today).options.student.date
+
+    assert date(today="2020-01-02") == "2020-01-02"  # of the sweep that the run belongs to
+    assert date() == datetime.date.today().isoformat()
+    assert date("student.date=2021-03-04", today="2020-01-02") == "2021-03-04"
+    assert "'04 Mar 2021 <|user|>" in row("training prompts", *local(CLOCK, ""), "student.date=2021-03-04").text
+    assert check(composed("output_dir=unused", *local(USER, system=""))).options.student.date is None
+
+
+def test_a_saved_tokenizer_still_asks_for_the_time(local, tmp_path):
+    """What a checkpoint saves is the template, not the date of the run."""
+    local(CLOCK)
+    tokenizer = load_tokenizer("tiny:teacher", chat_template=str(tmp_path / "template.jinja"), date="2020-01-02")
+    problem = Problem("p", "1+1", "2", "t")
+    assert render(tokenizer, [problem], tokenize=False) == ["02 Jan 2020 <|user|>1+1<|assistant|>"]
+    tokenizer.save_pretrained(tmp_path / "saved")
+    later = load_tokenizer(str(tmp_path / "saved"), date="2021-03-04")
+    assert render(later, [problem], tokenize=False) == ["04 Mar 2021 <|user|>1+1<|assistant|>"]
+
+
+def test_the_runs_of_a_sweep_share_the_date_on_which_it_began(tmp_path):
+    write_plan(tmp_path / "sweep", [Cell("0", ("seed=0",))], [])
+    assert day_of(tmp_path / "sweep") == datetime.date.today().isoformat()
+    assert day_of(tmp_path) is None

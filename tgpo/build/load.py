@@ -49,7 +49,7 @@ def load_student(options: RunOptions, device: torch.device, trained: Path | None
     """Loads the student, or its weights at the checkpoint `trained`, whose tokenizer already has the chat template."""
     student = options.student
     path = str(trained / "model") if trained else resolve(student.path, student.revision)
-    tokenizer = load_tokenizer(path, chat_template=None if trained else student.chat_template)
+    tokenizer = load_tokenizer(path, chat_template=None if trained else student.chat_template, date=student.date)
     model = load_model(path, master(options.train.dtype), device, replaced=student.config)
     return Student(path, model, tokenizer, eos_ids(model, tokenizer, student.end_tokens))
 

@@ -36,7 +36,7 @@ from tgpo.runs.directory import RunDirectory, complete
 from tgpo.runs.files import read_json
 from tgpo.runs.keys import OF_RESUMING, option_of
 from tgpo.runs.resume import Changes, Start, changed, changed_inputs, check_changes, check_inputs, pick
-from tgpo.runs.sweep import Outcome, begin_again
+from tgpo.runs.sweep import Outcome, begin_again, day_of
 from tgpo.runtime.interrupt import Interrupt, take_sigterm
 from tgpo.runtime.torchrun import (
     broadcast,
@@ -108,7 +108,7 @@ def attempt(config: DictConfig, own: Path, resume: bool) -> Outcome:
         def checked() -> Request:
             check_command(config)
             configuration = configuration_of(config, own, resume, changes)
-            request = check(configuration)
+            request = check(configuration, day_of(own.parent))
             if resume:
                 inputs = changed_inputs(own, digests(request.resolved), changes)
                 check_inputs(own, inputs, config.resume_with_changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import fields
 from functools import reduce
 from operator import getitem
@@ -16,14 +17,21 @@ import tgpo.config.folders  # noqa: F401  registers the resolvers that configura
 from tgpo.config.messages import explain_validation, option_names
 from tgpo.config.request import Request
 from tgpo.errors import RequestError, first_line
-from tgpo.options import RunOptions
+from tgpo.models.loading import asks_for_the_time
+from tgpo.options import RunOptions, StudentOptions
 
 
-def check(config: DictConfig | dict[str, Any]) -> Request:
-    """Returns the checked request; raises RequestError with one line for the first wrong name, type or value."""
+def check(config: DictConfig | dict[str, Any], today: str | None = None) -> Request:
+    """Returns the checked request; raises RequestError with one line for the first wrong name, type or value.
+
+    `today` is the date for a chat template that asks for it; None for the clock's.
+    """
     resolved = to_container(config) if isinstance(config, DictConfig) else dict(config)
     try:
         options = RunOptions.model_validate(resolved)
+        if needs_date(options.student):
+            resolved["student"] = resolved["student"] | {"date": today or datetime.date.today().isoformat()}
+            options = RunOptions.model_validate(resolved)
     except ValidationError as error:
         raise RequestError(explain_validation(error, option_names(RunOptions), "")) from error
     objective, task = instantiate_section(resolved, "objective"), instantiate_section(resolved, "task")
@@ -31,6 +39,14 @@ def check(config: DictConfig | dict[str, Any]) -> Request:
     resolved["objective"] = {"_target_": resolved["objective"]["_target_"], **settings(objective)}
     benchmarks = tuple(instantiate_section(resolved, f"eval.benchmarks.{name}") for name in options.eval.benchmarks)
     return Request(options, objective, task, resolved, benchmarks)
+
+
+def needs_date(student: StudentOptions) -> bool:
+    """Returns whether prompts depend on the date and none is given; False if the model is not on this machine."""
+    try:
+        return student.date is None and asks_for_the_time(student.path, student.revision, student.chat_template)
+    except (RequestError, OSError, UnicodeDecodeError):
+        return False  # the preflight says what is wrong with the path or the template
 
 
 def to_container(config: DictConfig) -> dict[str, Any]:

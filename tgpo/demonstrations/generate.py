@@ -22,7 +22,7 @@ def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> 
     assert options.teacher.path is not None
     keep, attempts = max(1, max_demonstrations(request)), options.demonstrations.attempts
     path = resolve(options.teacher.path, options.teacher.revision)
-    tokenizer, device = load_tokenizer(path), pick_device(options.train.device)
+    tokenizer, device = load_tokenizer(path, date=options.student.date), pick_device(options.train.device)
     model = load_model(path, options.train.dtype, device, replaced=options.teacher.config)
     sampler = HFRollout(model, tokenizer, eos_ids(model, tokenizer), options.train.dtype)
 

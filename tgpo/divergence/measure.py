@@ -77,7 +77,7 @@ def measure(request: Request, options: DivergenceOptions, problems: Sequence[Pro
     student_responses = respond(sampler, problems, request, options, "student", tell)
     teacher = load_teacher(request, device, len(tokenizer), longest)
     assert isinstance(teacher, HFTeacher) and run.teacher.path is not None
-    teacher_tokenizer = load_tokenizer(run.teacher.path, run.teacher.revision)
+    teacher_tokenizer = load_tokenizer(run.teacher.path, run.teacher.revision, date=run.student.date)
     teacher_sampler = HFRollout(
         teacher.model, teacher_tokenizer, eos_ids(teacher.model, teacher_tokenizer), train.dtype
     )

@@ -45,6 +45,8 @@ def request_of(arguments: Sequence[str]) -> tuple[Request, Located, Path]:
     resolved["student"] |= {"name": located.slug, "path": located.model}
     if located.run is not None and "student.end_tokens" not in given:
         resolved["student"]["end_tokens"] = located.run_config()["student"].get("end_tokens", [])
+    if located.run is not None and "student.date" not in given:
+        resolved["student"]["date"] = located.run_config()["student"].get("date")
     if located.run is not None and "eval" not in given:
         of_run = located.run_config().get("eval", {})
         resolved["eval"] |= {key: of_run[key] for key in AS_THE_RUN if key in of_run and f"eval.{key}" not in given}

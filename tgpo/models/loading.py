@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 TINY_PREFIX = "tiny:"
 TINY_ROOT = Path(__file__).parents[1] / "tiny" / "weights"
+CLOCK = "strftime_now"  # transformers' function for templates
 TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
@@ -47,14 +50,27 @@ def cached_snapshot(path: str, revision: str | None = None) -> Path | None:
     return Path(config).parent if isinstance(config, str) else None
 
 
-def load_tokenizer(path: str, revision: str | None = None, chat_template: str | None = None) -> Any:
+def load_tokenizer(
+    path: str, revision: str | None = None, chat_template: str | None = None, date: str | None = None
+) -> Any:
     """Returns the tokenizer. `chat_template` is a file, or the name of a template in this package; None keeps the
-    tokenizer's own."""
+    tokenizer's own. `date` is the ISO date that the template is told if it asks for the time; None for the clock's."""
     source = resolve(path, revision)
     tokenizer = tokenizer_class(Path(source)).from_pretrained(source, trust_remote_code=False, local_files_only=True)
     if chat_template is not None:
         tokenizer.chat_template = read_template(chat_template)
+    if date is not None:  # a variable of the template has precedence over transformers' function of this name
+        now = datetime.fromisoformat(date).strftime
+        tokenizer.apply_chat_template = partial(tokenizer.apply_chat_template, strftime_now=now)
     return tokenizer
+
+
+def asks_for_the_time(path: str, revision: str | None = None, chat_template: str | None = None) -> bool:
+    """Returns whether the chat template of a model on this machine depends on the clock. Nothing is loaded."""
+    if chat_template is not None:
+        return CLOCK in read_template(chat_template)
+    files = (Path(resolve(path, revision)) / name for name in ("chat_template.jinja", "tokenizer_config.json"))
+    return any(CLOCK in file.read_text(encoding="utf-8") for file in files if file.is_file())
 
 
 def tokenizer_class(folder: Path) -> Any:

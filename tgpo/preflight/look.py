@@ -36,7 +36,7 @@ class Inspection:
     @cached_property
     def tokenizer(self) -> Any:
         student = self.options.student
-        return load_tokenizer(student.path, student.revision, student.chat_template)
+        return load_tokenizer(student.path, student.revision, student.chat_template, student.date)
 
     @cached_property
     def strings(self) -> list[str | None]:

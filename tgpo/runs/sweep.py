@@ -6,6 +6,7 @@ runs' own `status.json`, so that it is correct however the sweep ended.
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import shutil
@@ -75,8 +76,14 @@ def write_plan(sweep: Path, cells: Sequence[Cell], arguments: Sequence[str]) -> 
         raise RequestError("the sweep has no runs: one of its options has no values")
     make_folder(sweep, "sweep_dir")
     kept = [a for a in arguments if option_of(a) not in OF_THE_SWEEP]
-    plan = {"arguments": kept, "cells": [asdict(cell) for cell in cells]}
+    today = datetime.date.today().isoformat()
+    plan = {"date": today, "arguments": kept, "cells": [asdict(cell) for cell in cells]}
     write_whole(sweep / PLAN, json.dumps(plan, indent=1) + "\n")
+
+
+def day_of(sweep: Path) -> str | None:
+    """Returns the date on which a sweep began, which all its runs take for today's; None outside a sweep."""
+    return read_json(sweep / PLAN).get("date")
 
 
 def read_plan(sweep: Path, arguments: Sequence[str]) -> list[Cell]:
