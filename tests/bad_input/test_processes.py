@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 import time
 
 import pytest
 
 from tests.bad_input.cases import CASES, module_of
 from tests.bad_input.places import Places
-from tests.conftest import command
+from tests.conftest import ROOT, command
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +55,13 @@ def test_one_line_and_exit_code_2(program, arguments, words, tmp_path):
     assert words in line
     assert list(here.iterdir()) == []
     assert time.monotonic() - started < SECONDS
+
+
+def test_a_reader_that_has_enough_is_no_mistake():
+    """As with `| head`; an interpreter of its own, because its standard output is a pipe."""
+    shell = f"{sys.executable} run.py --cfg job | head -1"
+    process = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    assert (process.stdout, process.stderr) == ("name: default\n", "")
 
 
 def test_every_choice_is_in_the_table():

@@ -19,7 +19,7 @@ from tgpo.cli import job
 from tgpo.config import CONF
 from tgpo.config.compose import prepared
 from tgpo.config.messages import explain_hydra
-from tgpo.errors import INTERRUPTED, REQUEST_IS_WRONG, RequestError, lines_of, program, without_credentials
+from tgpo.errors import INTERRUPTED, REQUEST_IS_WRONG, STOPPED, RequestError, lines_of, program, without_credentials
 from tgpo.options import KEY_ADVICE
 from tgpo.runtime.interrupt import take_sigterm
 from tgpo.runtime.torchrun import print_error
@@ -58,6 +58,9 @@ def guard(main: Callable[[], None]) -> None:
         fail(RequestError(explain_hydra(error)))
     except RequestError as error:
         fail(error)
+    except BrokenPipeError:  # the reader of the output has gone, as with `tgpo --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that flushing at exit succeeds
+        sys.exit(STOPPED)
     except (OSError, ValueError) as error:
         if any(frame.f_code is job.run_job.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise
