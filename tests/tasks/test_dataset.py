@@ -218,7 +218,7 @@ def test_files_that_cannot_be_rows(tmp_path):
     (tmp_path / "code" / "rows.pkl").write_bytes(b"\x80\x04.")
     assert "No (supported) data files found" in refused(local(tmp_path / "code"))
     (tmp_path / "code" / "code.py").write_text("raise SystemExit('ran')")
-    assert "Dataset scripts are no longer supported" in refused(local(tmp_path / "code"))
+    assert "No (supported) data files found" in refused(local(tmp_path / "code"))  # and does not run it
 
 
 def test_places_that_are_not_there(tmp_path):

@@ -1,0 +1,84 @@
+"""Finds the files of each split of a folder: what `datasets` would read there, or what its `save_to_disk` wrote."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tgpo.runs.files import read_json
+from tgpo.tasks.files import read
+
+# the files of `save_to_disk`: one for several splits, one for each of them
+SAVED_SPLITS, SAVED_STATE = "dataset_dict.json", "state.json"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The files of each split, in their order, and what separates the cells of CSV files (None for the usual)."""
+
+    files: dict[str, list[Path]]
+    separator: str | None = None
+
+    def parts(self, split: str) -> list[tuple[list[Path], int, int | None]]:
+        """Returns files and which of their rows to read: one such part for a split, several for train[:9]+test.
+
+        Raises ValueError for a split that is not there.
+        """
+        from datasets import ReadInstruction
+
+        if split in self.files:
+            return [(self.files[split], 0, None)]
+        if not set("[+") & set(split):
+            raise ValueError(f"no split {split}")
+        sizes = {
+            name: sum(1 for file in files for _ in read(file, None, self.separator))
+            for name, files in self.files.items()
+        }
+        parts = ReadInstruction.from_spec(split).to_absolute(sizes)
+        return [(self.files[part.splitname], part.from_, part.to) for part in parts]
+
+
+def splits_of(folder: Path, subset: str | None) -> Splits:
+    if subset is None and (folder / SAVED_SPLITS).is_file():
+        names = read_json(folder / SAVED_SPLITS)["splits"]
+        return Splits({name: saved_files(folder / name) for name in names})
+    if subset is None and (folder / SAVED_STATE).is_file():
+        own = read_json(folder / SAVED_STATE).get("_split") or "train"
+        return Splits(dict.fromkeys((own, "train"), saved_files(folder)))  # a dataset without splits is one, train
+    return splits_by_name(folder, subset)
+
+
+def saved_files(folder: Path) -> list[Path]:
+    return [folder / Path(file["filename"]).name for file in read_json(folder / SAVED_STATE)["_data_files"]]
+
+
+def splits_by_name(folder: Path, subset: str | None) -> Splits:
+    """Lets `datasets` find the files by their names and the folder's README.
+
+    It takes the folder's own path as a part of a pattern, so it is shown one of plain characters with links to what is
+    in the folder.
+    """
+    from datasets import load_dataset_builder
+
+    with tempfile.TemporaryDirectory() as scratch:
+        plain = Path(scratch).resolve() / "rows"
+        plain.mkdir()
+        for entry in folder.iterdir():
+            (plain / entry.name).symlink_to(entry.absolute())
+        try:
+            builder = load_dataset_builder(str(plain), subset, cache_dir=f"{scratch}/cache")
+            config: Any = builder.config
+            found = {str(split): [Path(file) for file in files] for split, files in (config.data_files or {}).items()}
+        except Exception as error:
+            raise ValueError(first_lines(error).replace(str(plain), str(folder))) from error
+        for file in (file for files in found.values() for file in files):
+            if not file.is_relative_to(plain):
+                raise ValueError(f"its README names {file}, which is not in the folder")
+        inside = {split: [folder / file.relative_to(plain) for file in files] for split, files in found.items()}
+        return Splits(inside, getattr(config, "sep", None))
+
+
+def first_lines(error: BaseException) -> str:
+    return " ".join(str(error).strip().splitlines()[:2]) or type(error).__name__
