@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tgpo.tasks.base import Rewards
-from tgpo.tasks.cells import MAPPING, CellError, messages, plain_text, structure
+from tgpo.tasks.cells import MAPPING, CellError, described, likely_field, messages, plain_text, structure
 from tgpo.tasks.verifier import last_boxed, verify_responses
 
 AnswerForm = Literal["verbatim", "after_hashes", "last_boxed"]
@@ -29,8 +29,9 @@ def gold_answer(value: Any, form: AnswerForm) -> str | None:
     if text is None:
         return None
     text = text.strip()
-    if MAPPING.match(text) and isinstance(fields := structure(text), dict):
-        plain_text(fields, "answer_column")  # is refused
+    if MAPPING.match(text):  # fields written as text are as little an answer as fields
+        fields = structure(text)
+        raise CellError("answer_column", f"text with fields ({text[:40]})", likely_field(fields))
     if form == "after_hashes":
         _, mark, after = text.rpartition("####")
         return re.sub(r"(?<=\d),(?=\d{3})", "", after.strip()) if mark else None
@@ -46,6 +47,8 @@ def question(value: Any) -> tuple[str | None, str | None]:
     conversation is not a single question and gives (None, None). Raises CellError for what is neither.
     """
     turns = messages(value)
+    if turns is None and isinstance(value, list):
+        raise CellError("prompt_column", f"{described(value)}, not text or chat messages with role and content")
     if turns is None:
         return plain_text(value, "prompt_column"), None
     roles = [plain_text(turn["role"], "prompt_column") for turn in turns]

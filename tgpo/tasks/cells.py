@@ -78,13 +78,13 @@ def plain_text(value: Any, option: str) -> str | None:
         return str(int(value)) if value.is_integer() else str(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise CellError(option, described(value), likely_field(value))
+    raise CellError(option, f"{described(value)}, not text or a number", likely_field(value))
 
 
 def messages(value: Any) -> Sequence[Mapping[str, Any]] | None:
     """Returns chat messages: a list of them, a single one, or either as text; None if the value is something else."""
     if isinstance(value, bytes):
-        return None
+        value = value.decode(errors="replace")
     if isinstance(value, str):
         if not MESSAGES.match(value):
             return None
@@ -105,11 +105,9 @@ def described(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         inner = next((part for part in value if part is not None), None)
         return "an empty list" if inner is None else f"a list whose entries are {described(inner)}"
-    if isinstance(value, bool):
-        return f"{str(value).lower()}, which is neither text nor a number"
-    if isinstance(value, str):
-        return "text"
-    return f"a value of the type {type(value).__name__}"
+    if isinstance(value, (bool, float, Decimal)):
+        return str(value).lower()
+    return "text" if isinstance(value, str) else f"a value of type {type(value).__name__}"
 
 
 def likely_field(value: Any) -> str | None:

@@ -75,10 +75,13 @@ class Rows:
         full_prompt = None if not prompt or not prompt.strip() else self.prompt_template.replace("{problem}", prompt)
         return full_prompt, system, gold_answer(row["answer_column"], form)
 
-    def problems(self, path: str | None, subset: str | None, split: str, revision: str | None) -> list[Problem]:
+    def problems(
+        self, path: str | None, subset: str | None, split: str, revision: str | None, option: str = "path"
+    ) -> list[Problem]:
+        """Returns the problems of a dataset; `option` is the option that names it, for messages."""
         if path is None:
             raise RequestError(f"{self.section}.path says where the rows are: a parquet or JSON file, or a folder")
-        source = Source(self.section, path, subset, split, revision)
+        source = Source(self.section, path, subset, split, revision, option)
         usable, problems = RowFilter(source.words, self.max_bad_fraction, self.section), []
         rows = source.rows(self.columns)
         first = list(islice(rows, FIRST_ROWS))
@@ -96,6 +99,11 @@ class Rows:
         usable.check()
         if not problems:
             raise RequestError(f"{source.words}: none of its {usable.seen} rows has a prompt and an answer")
+        if self.require_boxed and 2 * sum(asks_without_box(problem) for problem in problems) > len(problems):
+            log.warning(
+                '%s: the prompts ask for "Answer:" and no box, without which a response gets no reward; '
+                "set %s.require_boxed=false", source.words, self.section,
+            )  # fmt: skip
         return problems
 
     def _form(self, first: Sequence[dict[str, Any]]) -> AnswerForm:
@@ -159,9 +167,12 @@ class DatasetTask(Rows):
         rows = self.problems(self.path, self.subset, self.split, self.revision)
         elsewhere = self.eval_path is not None
         if elsewhere or self.eval_split is not None:
-            path, subset, revision = (self.eval_path, None, None) if elsewhere else (
-                self.path, self.subset, self.revision)  # fmt: skip
-            others = self.problems(path, subset, self.eval_split or "train", revision)
+            split = self.eval_split or "train"
+            others = (
+                self.problems(self.eval_path, None, split, None, "eval_path")
+                if elsewhere
+                else self.problems(self.path, self.subset, split, self.revision)
+            )
         else:
             others = rows
         by_hash = sorted({fingerprint(p.prompt): p for p in reversed(others)}.items())  # each prompt once
@@ -177,6 +188,11 @@ class DatasetTask(Rows):
         if others is not rows and len(training) < len(rows):
             log.warning("%s: %d training rows are held-out problems and left out", self.name, len(rows) - len(training))
         return training, [problem for _, problem in chosen]
+
+
+def asks_without_box(problem: Problem) -> bool:
+    text = f"{problem.system or ''} {problem.prompt}"
+    return "Answer:" in text and "box" not in text
 
 
 def fingerprint(prompt: str) -> str:

@@ -183,12 +183,10 @@ def arrow_rows(file: IO[bytes], columns: Collection[str] | None, separator: str 
     """Yields the rows of an Arrow stream, which is what `datasets` writes, or of an Arrow file."""
     import pyarrow as pa
 
-    try:
-        source = pa.ipc.open_stream(file)
-        batches: Iterable[pa.RecordBatch] = source
-    except pa.ArrowInvalid:
-        source = pa.ipc.open_file(file)
-        batches = map(source.get_batch, range(source.num_record_batches))
+    is_file = file.read(6) == b"ARROW1"
+    file.seek(0)
+    source: Any = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
+    batches = map(source.get_batch, range(source.num_record_batches)) if is_file else source
     yield from rows_of_batches(batches, chosen(source.schema.names, columns))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,27 +59,66 @@ def saved_files(folder: Path) -> list[Path]:
 def splits_by_name(folder: Path, subset: str | None) -> Splits:
     """Lets `datasets` find the files by their names and the folder's README.
 
-    It takes the folder's own path as a part of a pattern, so it is shown one of plain characters with links to what is
-    in the folder.
+    It takes the folder's own path as a part of a pattern, so it is shown a mirror at a path of plain characters.
     """
     from datasets import load_dataset_builder
 
     with tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch).resolve() / "rows"
-        plain.mkdir()
-        for entry in folder.iterdir():
-            (plain / entry.name).symlink_to(entry.absolute())
+        names = mirror(folder.absolute(), plain)
         try:
             builder = load_dataset_builder(str(plain), subset, cache_dir=f"{scratch}/cache")
             config: Any = builder.config
             found = {str(split): [Path(file) for file in files] for split, files in (config.data_files or {}).items()}
         except Exception as error:
             raise ValueError(first_lines(error).replace(str(plain), str(folder))) from error
-        for file in (file for files in found.values() for file in files):
-            if not file.is_relative_to(plain):
-                raise ValueError(f"its README names {file}, which is not in the folder")
-        inside = {split: [folder / file.relative_to(plain) for file in files] for split, files in found.items()}
-        return Splits(inside, getattr(config, "sep", None))
+        files = {split: [original(file, names) for file in copies] for split, copies in found.items()}
+        return Splits(files, getattr(config, "sep", None))
+
+
+def mirror(folder: Path, copy: Path) -> dict[Path, Path]:
+    """Makes the same tree of folders with links to the files, and returns what each link stands for.
+
+    A link to a folder stays one, for what follows it. Names that `datasets` would take as patterns, or split at `::`,
+    become plain ones, in the README too.
+    """
+    names = dict[Path, Path]()
+    renamed = dict[str, str]()
+    linked(folder, copy, names, renamed)
+    for card in (copy / "README.md", copy / ".huggingface.yaml") if renamed else ():
+        if card in names:
+            content = names[card].read_text(encoding="utf-8")
+            for name in sorted(renamed, key=len, reverse=True):
+                content = content.replace(name, renamed[name])
+            card.unlink()
+            card.write_text(content, encoding="utf-8")
+    return names
+
+
+def linked(folder: Path, copy: Path, names: dict[Path, Path], renamed: dict[str, str]) -> None:
+    copy.mkdir()
+    entries = sorted(folder.iterdir())
+    taken = {entry.name for entry in entries}
+    for entry in entries:
+        plain = re.sub(r"[*?\[\]]|:(?=:)", "x", entry.name)
+        while plain != entry.name and plain in taken:
+            plain = f"x{plain}"
+        if plain != entry.name:
+            taken.add(plain)
+            renamed[entry.name] = plain
+        if entry.is_dir() and not entry.is_symlink():
+            linked(entry, copy / plain, names, renamed)
+        else:
+            (copy / plain).symlink_to(entry)
+            names[copy / plain] = entry
+
+
+def original(file: Path, names: Mapping[Path, Path]) -> Path:
+    """Returns the file that a file of the mirror stands for; it may be below a link to a folder."""
+    link = next((place for place in (file, *file.parents) if place in names), None)
+    if link is None:
+        raise ValueError(f"its README names {file}, which is not in the folder")
+    return names[link] / file.relative_to(link)
 
 
 def first_lines(error: BaseException) -> str:

@@ -44,10 +44,11 @@ class Source:
     subset: str | None
     split: str
     revision: str | None
+    option: str = "path"  # the option that holds the path
 
     @property
     def words(self) -> str:
-        return f"{self.section}.path={self.path}"
+        return f"{self.section}.{self.option}={self.path}"
 
     def rows(self, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Yields every row as {option: value}, for `columns` given as {option: dotted name of the column}.
@@ -60,7 +61,8 @@ class Source:
         empty = True
         for row in self._rows(local, columns):
             empty = False
-            yield {option: field(row, column) for option, column in columns.items()}
+            cells = {option: field(row, column) for option, column in columns.items()}
+            yield {option: None if cell is MISSING else cell for option, cell in cells.items()}
         if empty:
             raise RequestError(f"{self.words}: no rows there{self._fix(local)}")
 
