@@ -45,6 +45,7 @@ def parquet(path, rows, **types):
         ([True], "holds true"),
         ('{"target": ["13"]}', "set task.answer_column=answer.target"),
         ("{'target': ['13']}", "set task.answer_column=answer.target"),
+        ("{'target': array(['13'], dtype=object)}", "write it as JSON"),
     ],
 )
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tgpo.tasks.base import Rewards
-from tgpo.tasks.cells import MAPPING, CellError, described, likely_field, messages, plain_text, structure
+from tgpo.tasks.cells import AS_JSON, MAPPING, CellError, described, likely_field, messages, plain_text, structure
 from tgpo.tasks.verifier import last_boxed, verify_responses
 
 AnswerForm = Literal["verbatim", "after_hashes", "last_boxed"]
@@ -31,7 +31,7 @@ def gold_answer(value: Any, form: AnswerForm) -> str | None:
     text = text.strip()
     if MAPPING.match(text):  # fields written as text are as little an answer as fields
         fields = structure(text)
-        raise CellError("answer_column", f"text with fields ({text[:40]})", likely_field(fields))
+        raise CellError("answer_column", f"text with fields ({text[:40]!r})", likely_field(fields), AS_JSON)
     if form == "after_hashes":
         _, mark, after = text.rpartition("####")
         return re.sub(r"(?<=\d),(?=\d{3})", "", after.strip()) if mark else None

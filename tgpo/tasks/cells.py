@@ -16,17 +16,19 @@ FIELDS = ("ground_truth", "answer", "final_answer", "target", "value", "text", "
 MAPPING = re.compile(r"\s*\{\s*(?:'[^']*'|\"[^\"]*\")\s*:")
 MESSAGES = re.compile(r"\s*\[?\s*\{\s*(['\"])(?:role|content)\1\s*:")
 STRUCTURE = re.compile(r"\s*[\[{]\s*[{'\"]")
+AS_JSON = "write it as JSON, for instance with json.dumps"
 
 
 class CellError(ValueError):
     """Raised for a cell that holds something else than its column is read as.
 
-    `option` is the option that names the column; `field` is the dotted name of the field that could be meant.
+    `option` is the option that names the column; `field` is the dotted name of the field that could be meant, and `fix`
+    is what to do without one.
     """
 
-    def __init__(self, option: str, what: str, field: str | None = None) -> None:
+    def __init__(self, option: str, what: str, field: str | None = None, fix: str = "give a column of text") -> None:
         super().__init__(what)
-        self.option, self.field = option, field
+        self.option, self.field, self.fix = option, field, fix
 
 
 def json_float(spelling: str) -> str:
@@ -90,7 +92,7 @@ def messages(value: Any) -> Sequence[Mapping[str, Any]] | None:
             return None
         found = structure(value)
         if found is None:
-            raise CellError("prompt_column", "text that begins like chat messages and is no JSON")
+            raise CellError("prompt_column", "text that begins like chat messages and is no JSON", fix=AS_JSON)
         return messages(found)
     turns = [value] if isinstance(value, dict) else value
     if isinstance(turns, list) and all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in turns):

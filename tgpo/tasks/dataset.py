@@ -118,7 +118,7 @@ class Rows:
     def _refusal(self, row: str, error: CellError) -> RequestError:
         """Returns the error for a cell of the wrong type, which names the field that could be meant."""
         named = f"{self.section}.{error.option}={self.columns[error.option]}"
-        fix = f"set {named}.{error.field}" if error.field else "give a column of text"
+        fix = f"set {named}.{error.field}" if error.field else error.fix
         return RequestError(f"{named}: row {row} holds {error}; {fix}")
 
     def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards:
