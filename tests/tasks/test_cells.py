@@ -165,6 +165,17 @@ def test_a_prompt_that_is_neither_text_nor_messages(prompt, words, tmp_path):
     assert words in message
 
 
-def test_a_prompt_that_is_json_of_something_else_is_text():
-    for text in ('{"a": 1}', '["b", "a"]', "{'x': 2}", '{"role": "king"}'):
-        assert question(text) == (text, None)
+@pytest.mark.parametrize("text", ['{"a": 1}', '["b", "a"]', "{'x': 2}", '{"role": "king"}'])
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_prompt_that_is_json_of_something_else_is_text(text, form, tmp_path):
+    rows, path = [{"prompt": text, "answer": "2"}], tmp_path / f"rows.{form}"
+    pd.DataFrame(rows).to_csv(path, index=False) if form == "csv" else jsonl(path, rows)
+    assert [p.prompt for p in read(path)] == [text]
+
+
+def test_lists_of_answers_in_csv(tmp_path):
+    answers = [["13"], ["2", "-2"], ["$3$"]]
+    pd.DataFrame({"prompt": list("abc"), "answer": answers}).to_csv(tmp_path / "rows.csv", index=False)
+    assert golds(tmp_path / "rows.csv") == ["13", "2, -2", "$3$"]
+    pd.DataFrame({"prompt": list("abc"), "answer": map(json.dumps, answers)}).to_csv(tmp_path / "rows.csv", index=False)
+    assert golds(tmp_path / "rows.csv") == ["13", "2, -2", "$3$"]

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from tgpo.errors import RequestError
 from tgpo.tasks.answers import AnswerForm, judge_letters, question
 from tgpo.tasks.base import Rewards
-from tgpo.tasks.cells import CellError, described, likely_field, plain_text
+from tgpo.tasks.cells import CellError, described, likely_field, plain_text, structure
 from tgpo.tasks.dataset import FIXED, Rows
 from tgpo.types.problem import Problem
 
@@ -115,6 +115,8 @@ def option_texts(choices: Mapping[str, Any]) -> list[str] | None:
 
 
 def texts_of(cell: Any, option: str) -> list[str | None]:
+    if isinstance(cell, str):
+        cell = structure(cell) or cell
     if cell is not None and not isinstance(cell, list):
         raise CellError(option, f"{described(cell)}, not a list", likely_field(cell))
     return [plain_text(part, option) for part in cell or []]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tgpo.tasks.base import Rewards
-from tgpo.tasks.cells import AS_JSON, MAPPING, CellError, described, likely_field, messages, plain_text, structure
+from tgpo.tasks.cells import AS_JSON, MAPPING, CellError, described, messages, plain_text, structure
 from tgpo.tasks.verifier import last_boxed, verify_responses
 
 AnswerForm = Literal["verbatim", "after_hashes", "last_boxed"]
@@ -19,9 +19,13 @@ LETTER = re.compile(r"(?:\\[a-z]+\{)*[\s({$]*([A-Z])(?:[\s)}$]*$|[).:])")
 def gold_answer(value: Any, form: AnswerForm) -> str | None:
     """Returns the gold answer in a cell of the answer column, or None when there is none.
 
-    `verbatim`: the cell as text, a list joined by commas, an integral float without its `.0`; `after_hashes`: the text
-    after the last `####`, without thousands separators (GSM8K); `last_boxed`: the content of the last `\\boxed{}`.
+    `verbatim`: the cell as text, a list (also one in JSON) joined by commas, an integral float without its `.0`;
+    `after_hashes`: the text after the last `####`, without thousands separators (GSM8K); `last_boxed`: the content of
+    the last `\\boxed{}`. Raises CellError for a cell that holds neither text nor numbers.
     """
+    written = structure(value) if isinstance(value, str) else None  # as in CSV, which has no lists of its own
+    if written is not None:
+        return gold_answer(written, form)
     if isinstance(value, list):
         parts = [gold_answer(part, form) for part in value]
         return None if None in parts or not parts else ", ".join(filter(None, parts))
@@ -29,9 +33,8 @@ def gold_answer(value: Any, form: AnswerForm) -> str | None:
     if text is None:
         return None
     text = text.strip()
-    if MAPPING.match(text):  # fields written as text are as little an answer as fields
-        fields = structure(text)
-        raise CellError("answer_column", f"text with fields ({text[:40]!r})", likely_field(fields), AS_JSON)
+    if MAPPING.match(text):
+        raise CellError("answer_column", f"text that begins like fields ({text[:40]!r}) and is no JSON", fix=AS_JSON)
     if form == "after_hashes":
         _, mark, after = text.rpartition("####")
         return re.sub(r"(?<=\d),(?=\d{3})", "", after.strip()) if mark else None

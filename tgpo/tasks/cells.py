@@ -155,7 +155,7 @@ def field(row: Mapping[str, Any], column: str) -> Any:
 
 
 def step(value: Any, name: str) -> Any:
-    if isinstance(value, str) and MAPPING.match(value):
+    if isinstance(value, str):
         value = structure(value)
     if isinstance(value, list) and any(isinstance(part, dict) for part in value):
         inner = [None if part is None else step(part, name) for part in value]

@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from tgpo.tasks.cells import DECODER, structure
+from tgpo.tasks.cells import DECODER
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,7 +71,7 @@ def text(file: IO[bytes], newline: str) -> io.TextIOWrapper:
 
 
 def csv_rows(file: IO[bytes], columns: Collection[str] | None, separator: str | None = None) -> Iterator[Row]:
-    """Yields the rows of a CSV file. An empty cell is None; one that is JSON's fields or list is read as that."""
+    """Yields the rows of a CSV file. A cell is text, and None if it is empty."""
     csv.field_size_limit(sys.maxsize)  # the default refuses cells of 128 KiB
     lines = csv.reader(text(file, ""), delimiter=separator or ",", strict=True)
     header = next(lines, [])
@@ -80,7 +80,7 @@ def csv_rows(file: IO[bytes], columns: Collection[str] | None, separator: str | 
         if len(cells) > len(header):
             raise ValueError(f"line {lines.line_num} has {len(cells)} cells and the first has {len(header)}")
         row: Row = dict.fromkeys(header)
-        row.update((name, structure(cell) or cell or None) for name, cell in zip(header, cells, strict=False))
+        row.update((name, cell or None) for name, cell in zip(header, cells, strict=False))
         yield row
 
 
