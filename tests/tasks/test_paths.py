@@ -157,6 +157,21 @@ def test_what_save_to_disk_wrote(name, tmp_path):
     assert golds(tmp_path / f"{name} both", split="test") == ["3", "1"]
     assert golds(tmp_path / f"{name} both", split="train[:2]") == ["0", "1"]
     assert "task.subset=x" in refused(tmp_path / name, subset="x")
+    (tmp_path / f"{name} both" / "train" / "state.json").unlink()
+    assert "no rows there" in refused(tmp_path / f"{name} both")
+
+
+def test_a_folder_with_a_state_of_its_own_is_any_other(tmp_path):
+    write(tmp_path / "train.csv", "right")
+    (tmp_path / "state.json").write_text("{}")
+    assert golds(tmp_path) == ["right"] * 2
+
+
+def test_a_temporary_folder_that_is_a_pattern_is_refused(tmp_path, monkeypatch):
+    write(tmp_path / "rows" / "train.jsonl", "right")
+    (tmp_path / "[t]").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "[t]"))
+    assert "set TMPDIR to another folder" in refused(tmp_path / "rows")
 
 
 def test_compressed_files(tmp_path):

@@ -14,6 +14,7 @@ from tgpo.tasks.files import read
 
 # the files of `save_to_disk`: one for several splits, one for each of them
 SAVED_SPLITS, SAVED_STATE = "dataset_dict.json", "state.json"
+PATTERN = re.compile(r"[*?\[\]]|:(?=:)")  # what `datasets` does not take as it is
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,17 @@ class Splits:
 
 
 def splits_of(folder: Path, subset: str | None) -> Splits:
-    if subset is None and (folder / SAVED_SPLITS).is_file():
-        names = read_json(folder / SAVED_SPLITS)["splits"]
+    if subset is None and (names := read_json(folder / SAVED_SPLITS).get("splits")):
         return Splits({name: saved_files(folder / name) for name in names})
-    if subset is None and (folder / SAVED_STATE).is_file():
+    if subset is None and (files := saved_files(folder)):
         own = read_json(folder / SAVED_STATE).get("_split") or "train"
-        return Splits(dict.fromkeys((own, "train"), saved_files(folder)))  # a dataset without splits is one, train
+        return Splits(dict.fromkeys((own, "train"), files))  # a dataset without splits is one, train
     return splits_by_name(folder, subset)
 
 
 def saved_files(folder: Path) -> list[Path]:
-    return [folder / Path(file["filename"]).name for file in read_json(folder / SAVED_STATE)["_data_files"]]
+    """Returns the files of a split that `save_to_disk` wrote; none if it is not there."""
+    return [folder / Path(file["filename"]).name for file in read_json(folder / SAVED_STATE).get("_data_files", [])]
 
 
 def splits_by_name(folder: Path, subset: str | None) -> Splits:
@@ -65,6 +66,8 @@ def splits_by_name(folder: Path, subset: str | None) -> Splits:
 
     with tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch).resolve() / "rows"
+        if PATTERN.search(str(plain)):
+            raise ValueError(f"{scratch} for temporary files would be taken as a pattern; set TMPDIR to another folder")
         names = mirror(folder.absolute(), plain)
         try:
             builder = load_dataset_builder(str(plain), subset, cache_dir=f"{scratch}/cache")
@@ -100,7 +103,7 @@ def linked(folder: Path, copy: Path, names: dict[Path, Path], renamed: dict[str,
     entries = sorted(folder.iterdir())
     taken = {entry.name for entry in entries}
     for entry in entries:
-        plain = re.sub(r"[*?\[\]]|:(?=:)", "x", entry.name)
+        plain = PATTERN.sub("x", entry.name)
         while plain != entry.name and plain in taken:
             plain = f"x{plain}"
         if plain != entry.name:
