@@ -155,4 +155,9 @@ MADE: dict[str, Callable[[Path], object]] = {
     "rows_empty": file(b""),
     "rows_broken": file(b"hello\n"),
     "rows_binary": file(b"\x80\x81\xff\0"),
+    "rows_of_fields": file(b'{"prompt": "1+1", "answer": {"style": "rule", "ground_truth": "2"}}\n' * 5),
+    "rows_of_truth": file(b'{"prompt": "1+1", "answer": true}\n' * 5),
+    "rows_of_turns": file(b'{"prompt": [{"from": "human", "value": "1+1"}], "answer": "2"}\n' * 5),
+    "rows_like_verl": file(b'{"prompt": "1+1", "reward_model": {"style": "rule", "ground_truth": "2"}}\n' * 5),
+    "rows_like_numina": file(b'{"problem": "1+1", "solution": "So \\\\boxed{2}."}\n' * 5),
 }

@@ -166,3 +166,20 @@ def test_mistakes_are_named(overrides, words):
         check(composed(*overrides, "output_dir=unused"))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["choices_columns=[choices]"], "arc_challenge/test/0 holds fields (text, label), not a list"),
+        (["choices_columns=[question]"], "arc_challenge/test/0 holds text, not a list"),
+        (["choices_columns=[choices,question]"], "holds fields (text, label), not text or a number"),
+        (["labels_column=choices"], "labels_column=choices: row arc_challenge/test/0 holds fields"),
+        (["answer_column=choices"], "set eval.benchmarks.arc_challenge.answer_column=choices.text"),
+    ],
+)
+def test_a_cell_that_is_no_list_of_options_is_refused(overrides, words):
+    own = [f"eval.benchmarks.arc_challenge.{override}" for override in overrides]
+    with pytest.raises(RequestError) as caught:
+        benchmark("arc_challenge", *own).eval_problems()
+    assert words in str(caught.value)

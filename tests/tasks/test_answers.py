@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tgpo.tasks.answers import after_thinking, gold_answer, judge, judge_letters, letter, question
+from tgpo.tasks.cells import CellError
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,8 @@ def test_a_prompt_is_text_or_one_user_turn():
     for other in ([], [system], [user, user], [user, {"role": "assistant", "content": "a"}, user]):
         assert question(other) == (None, None)
     for malformed in (["2+2"], [{"from": "human", "value": "u"}], [{"role": "user", "content": [{"text": "u"}]}]):
-        assert question(malformed) == (None, None)
+        with pytest.raises(CellError):
+            question(malformed)
 
 
 GATED = [

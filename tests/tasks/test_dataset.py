@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ import pytest
 from tests.compose import composed
 from tests.conftest import ROOT
 from tests.hub import COMMIT, FIXTURES, fetched
+from tests.tasks.local import jsonl
 from tgpo.config.check import check
 from tgpo.errors import RequestError
 from tgpo.models.loading import load_tokenizer
@@ -35,11 +35,6 @@ def preset(name: str, *overrides: str) -> DatasetTask:
 def local(path, **options) -> DatasetTask:
     given = {"name": "local", "prompt_column": "prompt", "answer_column": "answer", "eval_size": 2, **options}
     return DatasetTask(path=str(path), **given)
-
-
-def jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def numbered(count: int, start: int = 0) -> list[dict]:
@@ -218,7 +213,7 @@ def test_files_that_cannot_be_rows(tmp_path):
     (tmp_path / "code" / "rows.pkl").write_bytes(b"\x80\x04.")
     assert "No (supported) data files found" in refused(local(tmp_path / "code"))
     (tmp_path / "code" / "code.py").write_text("raise SystemExit('ran')")
-    assert "Dataset scripts are no longer supported" in refused(local(tmp_path / "code"))
+    assert "No (supported) data files found" in refused(local(tmp_path / "code"))  # and does not run it
 
 
 def test_places_that_are_not_there(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from tgpo.errors import RequestError
-from tgpo.tasks.answers import judge_letters, question
+from tgpo.tasks.answers import AnswerForm, judge_letters, question
 from tgpo.tasks.base import Rewards
+from tgpo.tasks.cells import CellError, described, likely_field, plain_text, structure
 from tgpo.tasks.dataset import FIXED, Rows
 from tgpo.types.problem import Problem
 
@@ -80,14 +81,15 @@ class MultipleChoice(Benchmark):
         choices = {f"choices_columns[{i}]": column for i, column in enumerate(self.choices_columns)}
         return {**super().columns, **labels, **choices}
 
-    def question_of(self, row: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
-        prompt, system, answer = super().question_of(row)
-        cells = [row[name] for name in self.columns if name.startswith("choices_columns")]
-        options = cells[0] if len(cells) == 1 else cells
-        if prompt is None or not options or any(option is None or not str(option).strip() for option in options):
+    def question_of(self, row: dict[str, Any], form: AnswerForm) -> tuple[str | None, str | None, str | None]:
+        prompt, system, answer = super().question_of(row, form)
+        choices = {name: row[name] for name in self.columns if name.startswith("choices_columns")}
+        texts = option_texts(choices)
+        if prompt is None or texts is None:
             return None, system, None
-        texts = [str(option).strip() for option in options]
-        labels = list(LETTERS[: len(texts)]) if self.labels_column is None else row["labels_column"]
+        labels = list(LETTERS[: len(texts)])
+        if self.labels_column is not None:
+            labels = texts_of(row["labels_column"], "labels_column")
         known = texts if self.answer_is == "option" else labels
         if answer is None or answer not in known:
             return prompt, system, None
@@ -99,3 +101,22 @@ class MultipleChoice(Benchmark):
 
     def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards:
         return judge_letters([p.answer for p in problems], responses, require_think_end=self.require_think_end)
+
+
+def option_texts(choices: Mapping[str, Any]) -> list[str] | None:
+    """Returns the options' texts, given as {option: cell}: one cell with a list, or several with one option each.
+
+    None when an option is missing.
+    """
+    (name, cell), *others = choices.items()
+    texts = [plain_text(value, name) for name, value in choices.items()] if others else texts_of(cell, name)
+    stripped = [text.strip() for text in texts if text is not None and text.strip()]
+    return stripped if stripped and len(stripped) == len(texts) else None
+
+
+def texts_of(cell: Any, option: str) -> list[str | None]:
+    if isinstance(cell, str):
+        cell = structure(cell) or cell
+    if cell is not None and not isinstance(cell, list):
+        raise CellError(option, f"{described(cell)}, not a list", likely_field(cell))
+    return [plain_text(part, option) for part in cell or []]

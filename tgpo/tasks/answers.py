@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tgpo.tasks.base import Rewards
+from tgpo.tasks.cells import AS_JSON, MAPPING, CellError, described, messages, plain_text, structure
 from tgpo.tasks.verifier import last_boxed, verify_responses
 
 AnswerForm = Literal["verbatim", "after_hashes", "last_boxed"]
@@ -18,15 +19,22 @@ LETTER = re.compile(r"(?:\\[a-z]+\{)*[\s({$]*([A-Z])(?:[\s)}$]*$|[).:])")
 def gold_answer(value: Any, form: AnswerForm) -> str | None:
     """Returns the gold answer in a cell of the answer column, or None when there is none.
 
-    `verbatim`: the cell as text, a list joined by commas, an integral float without its `.0`; `after_hashes`: the text
-    after the last `####`, without thousands separators (GSM8K); `last_boxed`: the content of the last `\\boxed{}`.
+    `verbatim`: the cell as text, a list (also one in JSON) joined by commas, an integral float without its `.0`;
+    `after_hashes`: the text after the last `####`, without thousands separators (GSM8K); `last_boxed`: the content of
+    the last `\\boxed{}`. Raises CellError for a cell that holds neither text nor numbers.
     """
+    written = structure(value) if isinstance(value, str) else None  # as in CSV, which has no lists of its own
+    if written is not None:
+        return gold_answer(written, form)
     if isinstance(value, list):
         parts = [gold_answer(part, form) for part in value]
         return None if None in parts or not parts else ", ".join(filter(None, parts))
-    if value is None:
+    text = plain_text(value, "answer_column")
+    if text is None:
         return None
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    text = text.strip()
+    if MAPPING.match(text):
+        raise CellError("answer_column", f"text that begins like fields ({text[:40]!r}) and is no JSON", fix=AS_JSON)
     if form == "after_hashes":
         _, mark, after = text.rpartition("####")
         return re.sub(r"(?<=\d),(?=\d{3})", "", after.strip()) if mark else None
@@ -38,17 +46,22 @@ def gold_answer(value: Any, form: AnswerForm) -> str | None:
 def question(value: Any) -> tuple[str | None, str | None]:
     """Returns the question and the system prompt (or None) in a cell of the prompt column.
 
-    The cell holds text, or chat messages: one user turn, possibly after one system turn. Any other conversation is not
-    a single question and gives (None, None).
+    The cell holds text, or chat messages, as such or as JSON: one user turn, possibly after one system turn. Any other
+    conversation is not a single question and gives (None, None). Raises CellError for what is neither.
     """
-    if not isinstance(value, list):
-        return (None if value is None else str(value)), None
-    if not all(isinstance(m, dict) and all(isinstance(m.get(k), str) for k in ("role", "content")) for m in value):
-        return None, None
-    roles = [message["role"] for message in value]
+    turns = messages(value)
+    if turns is None and isinstance(value, list):
+        raise CellError("prompt_column", f"{described(value)}, not text or chat messages with role and content")
+    if turns is None:
+        return plain_text(value, "prompt_column"), None
+    roles = [plain_text(turn["role"], "prompt_column") for turn in turns]
     if roles not in (["user"], ["system", "user"]):
         return None, None
-    return value[-1]["content"], value[0]["content"] if len(value) == 2 else None
+    try:
+        texts = [plain_text(turn["content"], "prompt_column") for turn in turns]
+    except CellError as error:
+        raise CellError("prompt_column", f"chat messages whose content is {error}") from error
+    return texts[-1], texts[0] if len(turns) == 2 else None
 
 
 def judge(golds: Sequence[str], responses: Sequence[str], *, require_boxed: bool, require_think_end: bool) -> Rewards:

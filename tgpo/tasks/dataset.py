@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from itertools import chain, islice
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -15,12 +16,16 @@ from pydantic.dataclasses import dataclass
 from tgpo.errors import RequestError
 from tgpo.tasks.answers import AnswerForm, gold_answer, judge, question
 from tgpo.tasks.base import Rewards
+from tgpo.tasks.cells import CellError
+from tgpo.tasks.hints import answer_form_of
 from tgpo.tasks.rows import RowFilter
 from tgpo.tasks.source import Source
 from tgpo.types.problem import Problem
 
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]  # part of metric names, as in eval/NAME/accuracy
 FIXED = ConfigDict(extra="forbid", ignored_types=(cached_property,))
+
+FIRST_ROWS = 1_000  # as many tell the form of the answers
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +45,7 @@ class Rows:
     revision: str | None = None
     prompt_column: str
     answer_column: str
-    answer_form: AnswerForm = "verbatim"
+    answer_form: AnswerForm | None = None
     prompt_template: str = "{problem}"
     system_prompt: str | None = None
     require_boxed: bool = True
@@ -64,20 +69,29 @@ class Rows:
         """The columns to read, as {option: name of the column}."""
         return {"prompt_column": self.prompt_column, "answer_column": self.answer_column}
 
-    def question_of(self, row: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
+    def question_of(self, row: dict[str, Any], form: AnswerForm) -> tuple[str | None, str | None, str | None]:
         """Returns the prompt, the system prompt and the gold answer of a row, whose keys are those of `columns`."""
         prompt, system = question(row["prompt_column"])
         full_prompt = None if not prompt or not prompt.strip() else self.prompt_template.replace("{problem}", prompt)
-        return full_prompt, system, gold_answer(row["answer_column"], self.answer_form)
+        return full_prompt, system, gold_answer(row["answer_column"], form)
 
-    def problems(self, path: str | None, subset: str | None, split: str, revision: str | None) -> list[Problem]:
+    def problems(
+        self, path: str | None, subset: str | None, split: str, revision: str | None, option: str = "path"
+    ) -> list[Problem]:
+        """Returns the problems of a dataset; `option` is the option that names it, for messages."""
         if path is None:
             raise RequestError(f"{self.section}.path says where the rows are: a parquet or JSON file, or a folder")
-        source = Source(self.section, path, subset, split, revision)
+        source = Source(self.section, path, subset, split, revision, option)
         usable, problems = RowFilter(source.words, self.max_bad_fraction, self.section), []
-        for number, row in enumerate(source.rows(self.columns)):
-            prompt, system, answer = self.question_of(row)
+        rows = source.rows(self.columns)
+        first = list(islice(rows, FIRST_ROWS))
+        form = self.answer_form or self._form(first)
+        for number, row in enumerate(chain(first, rows)):
             name = f"{self.name}/{split}/{number}"
+            try:
+                prompt, system, answer = self.question_of(row, form)
+            except CellError as error:
+                raise self._refusal(name, error) from error
             if usable.keep(name, prompt, answer):
                 assert prompt is not None and answer is not None
                 own = system if self.system_prompt is None else self.system_prompt or None
@@ -85,7 +99,27 @@ class Rows:
         usable.check()
         if not problems:
             raise RequestError(f"{source.words}: none of its {usable.seen} rows has a prompt and an answer")
+        if self.require_boxed and 2 * sum(asks_without_box(problem) for problem in problems) > len(problems):
+            log.warning(
+                '%s: the prompts ask for "Answer:" and no box, without which a response gets no reward; '
+                "set %s.require_boxed=false", source.words, self.section,
+            )  # fmt: skip
         return problems
+
+    def _form(self, first: Sequence[dict[str, Any]]) -> AnswerForm:
+        form = answer_form_of([row["answer_column"] for row in first])
+        if form != "verbatim":
+            log.warning(
+                "%s.answer_column=%s holds worked solutions; answers are read from them as with %s.answer_form=%s",
+                self.section, self.answer_column, self.section, form,
+            )  # fmt: skip
+        return form
+
+    def _refusal(self, row: str, error: CellError) -> RequestError:
+        """Returns the error for a cell of the wrong type, which names the field that could be meant."""
+        named = f"{self.section}.{error.option}={self.columns[error.option]}"
+        fix = f"set {named}.{error.field}" if error.field else error.fix
+        return RequestError(f"{named}: row {row} holds {error}; {fix}")
 
     def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> Rewards:
         return judge(
@@ -133,9 +167,12 @@ class DatasetTask(Rows):
         rows = self.problems(self.path, self.subset, self.split, self.revision)
         elsewhere = self.eval_path is not None
         if elsewhere or self.eval_split is not None:
-            path, subset, revision = (self.eval_path, None, None) if elsewhere else (
-                self.path, self.subset, self.revision)  # fmt: skip
-            others = self.problems(path, subset, self.eval_split or "train", revision)
+            split = self.eval_split or "train"
+            others = (
+                self.problems(self.eval_path, None, split, None, "eval_path")
+                if elsewhere
+                else self.problems(self.path, self.subset, split, self.revision)
+            )
         else:
             others = rows
         by_hash = sorted({fingerprint(p.prompt): p for p in reversed(others)}.items())  # each prompt once
@@ -151,6 +188,11 @@ class DatasetTask(Rows):
         if others is not rows and len(training) < len(rows):
             log.warning("%s: %d training rows are held-out problems and left out", self.name, len(rows) - len(training))
         return training, [problem for _, problem in chosen]
+
+
+def asks_without_box(problem: Problem) -> bool:
+    text = f"{problem.system or ''} {problem.prompt}"
+    return "Answer:" in text and "box" not in text
 
 
 def fingerprint(prompt: str) -> str:

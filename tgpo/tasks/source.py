@@ -1,33 +1,30 @@
-"""Reads rows through `datasets`: from a hub dataset in the local cache, a folder of data files, or one file.
+"""Yields the rows of a hub dataset in the local cache, of a folder of data files, or of one file.
 
 Nothing is downloaded: a hub dataset is the folder that `hf download` left in the cache, read like any other folder.
-Only data files are read (parquet, JSON, CSV, Arrow); `datasets` loads no loading scripts or pickles.
+Only data files are read (Parquet, JSON, CSV, Arrow); no loading scripts or pickles.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tgpo.errors import RequestError, did_you_mean
+from tgpo.tasks.cells import MISSING, field
+from tgpo.tasks.files import ROWS_AT_ONCE, read, readable
+from tgpo.tasks.folders import Splits, first_lines, splits_of
+from tgpo.tasks.hints import column_names, options_for
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-READERS = {".parquet": "from_parquet", ".json": "from_json", ".jsonl": "from_json", ".csv": "from_csv"}
-# the messages of `datasets` when a split or a subset (its "config") does not exist, with the list of those that do
-MISSING_PART = re.compile(
-    r"(Unknown split \"(?P<split>[^\"]*)\"|BuilderConfig '(?P<subset>[^']*)' not found|Config name is missing)"
-    r"[^\[]*(?P<valid>\[[^\]]*\])"
+READABLE = ".parquet, .json, .jsonl, .csv, .ndjson, .tsv or .arrow, or one of these and .gz, .bz2, .xz or .zst"
+# the messages of `datasets` when a subset (its "config") does not exist, with the list of those that do
+MISSING_SUBSET = re.compile(
+    r"(BuilderConfig '(?P<subset>[^']*)' not found|Config name is missing)[^\[]*(?P<valid>\[[^\]]*\])"
 )
-
-EMPTY = {  # the readers' messages for files without rows
-    "BatchSize must be greater than 0, got 0": "no rows there",
-    "No columns to parse from file": "no rows there",
-}
 
 
 class NotFetchedError(RequestError):
@@ -47,68 +44,97 @@ class Source:
     subset: str | None
     split: str
     revision: str | None
+    option: str = "path"  # the option that holds the path
 
     @property
     def words(self) -> str:
-        return f"{self.section}.path={self.path}"
+        return f"{self.section}.{self.option}={self.path}"
 
     def rows(self, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """Yields every row as {option: value}, for `columns` given as {option: dotted name of the column}."""
-        dataset = self.dataset()
-        names = list(column_names(dataset.features))
-        for option, column in columns.items():
-            if column not in names:
-                raise RequestError(
-                    f"{self.section}.{option}={column}: no such column in {self.path}{did_you_mean(column, names)}"
-                )
-        top = {column: column if column in dataset.features else column.split(".")[0] for column in columns.values()}
-        row: Any
-        for row in dataset.select_columns(sorted(set(top.values()))):
-            yield {option: entry(row, column, top[column]) for option, column in columns.items()}
+        """Yields every row as {option: value}, for `columns` given as {option: dotted name of the column}.
 
-    def dataset(self) -> Dataset:
-        """Returns the split, memory-mapped. Raises RequestError if it cannot be read or has no rows."""
+        Raises RequestError if the rows cannot be read or there are none.
+        """
+        local = self._local()
+        if local is not None and self.revision is not None:
+            raise RequestError(f"{self.section}.revision={self.revision}: {self.path} is a local copy and has none")
+        empty = True
+        for row in self._rows(local, columns):
+            empty = False
+            cells = {option: field(row, column) for option, column in columns.items()}
+            yield {option: None if cell is MISSING else cell for option, cell in cells.items()}
+        if empty:
+            raise RequestError(f"{self.words}: no rows there{self._fix(local)}")
+
+    def _local(self) -> Path | None:
+        """Returns the file or folder of exactly this name, else with `~` expanded; None if there is none."""
+        found = (path for path in (self.path, os.path.expanduser(self.path)) if os.path.exists(path))
+        return next(map(Path, found), None)
+
+    def _rows(self, local: Path | None, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        if local is not None and local.is_file():
+            splits = Splits({"train": [self._file(local)]})
+        else:
+            splits = self._splits(self._cached() if local is None else local, local)
+        try:
+            parts = splits.parts(self.split)
+        except ValueError as error:
+            hint = did_you_mean(self.split, splits.files)
+            raise RequestError(f"{self.section}.split={self.split}: no such split in {self.path}{hint}") from error
+        for files, start, stop in parts:
+            rows = chain.from_iterable(self._of_file(file, splits.separator, local, columns) for file in files)
+            yield from islice(rows, start, stop)
+
+    def _of_file(
+        self, file: Path, separator: str | None, local: Path | None, columns: Mapping[str, str]
+    ) -> Iterator[dict[str, Any]]:
+        names = {name for column in columns.values() for name in (column, column.split(".")[0])}
+        try:
+            rows = read(file, names, separator)
+            head = list(islice(rows, ROWS_AT_ONCE))
+            self._check(file, separator, head, columns)
+            yield from chain(head, rows)
+        except RequestError:
+            raise
+        except Exception as error:  # the readers raise many kinds of errors for malformed files
+            raise RequestError(f"{self.words}: {first_lines(error)}{self._fix(local)}") from error
+
+    def _file(self, path: Path) -> Path:
+        if not readable(path):
+            raise RequestError(f"{self.words}: give a file that ends in {READABLE}, or a folder of them")
+        for option, value, only in (("subset", self.subset, None), ("split", self.split, "train")):
+            if value != only:
+                raise RequestError(f"{self.section}.{option}={value}: one file has no {option}s; leave it {only}")
+        return path
+
+    def _splits(self, folder: Path, local: Path | None) -> Splits:
         import datasets
 
         datasets.disable_progress_bars()  # the run has its own
         datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # failures are raised as well as logged
-        local, here = Path(self.path).expanduser(), self.words
-        if local.exists() and self.revision is not None:
-            raise RequestError(f"{self.section}.revision={self.revision}: {self.path} is a local copy and has none")
         try:
-            rows = self._file(local) if local.is_file() else self._folder(local if local.is_dir() else self._cached())
-        except StopIteration:  # `datasets` raises this for files without rows
-            rows = ()
-        except RequestError:
-            raise
-        except Exception as error:  # the readers raise many kinds of errors for malformed files
-            text = first_message(error)
-            if match := MISSING_PART.search(text):
-                part = "split" if match["split"] is not None else "subset"
-                name, valid = match["split"] or match["subset"] or "null", re.findall(r"'([^']+)'", match["valid"])
+            splits = splits_of(folder, self.subset)
+        except (ValueError, KeyError, OSError) as error:
+            text = first_lines(error)
+            if match := MISSING_SUBSET.search(text):
+                name, valid = match["subset"] or "null", re.findall(r"'([^']+)'", match["valid"])
                 raise RequestError(
-                    f"{self.section}.{part}={name}: no such {part} in {self.path}{did_you_mean(name, valid)}"
+                    f"{self.section}.subset={name}: no such subset in {self.path}{did_you_mean(name, valid)}"
                 ) from error
-            raise RequestError(f"{here}: {text}{self._fix(local)}") from error
-        if not len(rows):
-            raise RequestError(f"{here}: no rows there{self._fix(local)}")
-        assert isinstance(rows, datasets.Dataset)
-        return rows
+            raise RequestError(f"{self.words}: {text}{self._fix(local)}") from error
+        for file in chain.from_iterable(splits.files.values()):
+            if not readable(file):
+                raise RequestError(f"{self.words}: {file.name} cannot be read; give files that end in {READABLE}")
+        return splits
 
-    def _file(self, path: Path) -> Any:
-        from datasets import Dataset
-
-        if path.suffix not in READERS:
-            raise RequestError(f"{self.words}: give a file that ends in {', '.join(READERS)}, or a folder of them")
-        for option, value, only in (("subset", self.subset, None), ("split", self.split, "train")):
-            if value != only:
-                raise RequestError(f"{self.section}.{option}={value}: one file has no {option}s; leave it {only}")
-        return getattr(Dataset, READERS[path.suffix])(str(path))
-
-    def _folder(self, path: Path) -> Any:
-        from datasets import load_dataset
-
-        return load_dataset(str(path), self.subset, split=self.split)
+    def _check(self, file: Path, separator: str | None, head: list[dict[str, Any]], columns: Mapping[str, str]) -> None:
+        """Raises RequestError for a column that none of the first rows has, with the options that name another."""
+        missing = {o: c for o, c in columns.items() if head and all(field(row, c) is MISSING for row in head)}
+        if missing:
+            option, column = next(iter(missing.items()))
+            rows = list(islice(read(file, None, separator), 100))
+            hint = options_for(self.section, missing, rows) or did_you_mean(column, column_names(rows))
+            raise RequestError(f"{self.section}.{option}={column}: no such column in {self.path}{hint}")
 
     def _cached(self) -> Path:
         """Returns the folder of a hub dataset in the local cache; raises NotFetchedError if it is not there."""
@@ -116,7 +142,7 @@ class Source:
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
         missing = f"{self.words}: no such file or folder"
-        if Path(self.path).suffix in READERS or self.path.startswith(("/", ".", "~")) or self.path.count("/") > 1:
+        if readable(Path(self.path)) or self.path.startswith(("/", ".", "~")) or self.path.count("/") > 1:
             raise RequestError(f"{missing}; give a local file or folder, or the name of a hub dataset")
         try:
             return Path(
@@ -151,33 +177,8 @@ class Source:
         )
         return f" (there: {', '.join(hashes)})" if hashes else ""
 
-    def _fix(self, local: Path) -> str:
+    def _fix(self, local: Path | None) -> str:
         """Returns a suggestion to append to an error message; empty for a local folder."""
-        if local.is_file():
-            return f"; is it the {local.suffix} file its name says?"
-        return "" if local.is_dir() else f"; if files are missing, fetch it again: {self.fetch}"
-
-
-def column_names(features: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yields the name of every column and the dotted name of every field inside a column."""
-    for name, feature in features.items():
-        yield prefix + name
-        if isinstance(feature, Mapping):
-            yield from column_names(feature, f"{prefix}{name}.")
-
-
-def entry(row: Mapping[str, Any], column: str, top: str) -> Any:
-    """Returns the value of the dotted `column` below the column `top`; None where a part of the path is None."""
-    value: Any = row[top]
-    for name in filter(None, column[len(top) :].split(".")):
-        value = None if value is None else value[name]
-    return value
-
-
-def first_message(error: BaseException) -> str:
-    """Returns the start of the message of the underlying error, which `datasets` wraps in one of its own."""
-    from datasets.exceptions import DatasetGenerationError
-
-    cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
-    text = " ".join(str(cause).strip().splitlines()[:2]) or type(cause).__name__
-    return EMPTY.get(text, text)
+        if local is None:
+            return f"; if files are missing, fetch it again: {self.fetch}"
+        return f"; is it the {local.suffix} file its name says?" if local.is_file() else ""
