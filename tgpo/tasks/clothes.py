@@ -18,8 +18,8 @@ SIGNS = str.maketrans(
 ANY_TEXT = r"\\(?:text(?:rm|bf|it|sf|tt|normal)?|mathrm|mathbf|mathit|mbox|hbox|emph)"
 STYLES = r"displaystyle|textstyle|limits|bf|rm|it|sf|tt|boldmath|large|Large|LARGE|huge|Huge|small|normalsize|bfseries"
 COMMANDS = {
-    "leqslant": "le", "leqq": "le", "leq": "le", "geqslant": "ge", "geqq": "ge", "geq": "ge", "neq": "ne",
-    "varnothing": "emptyset", "lbrace": "{", "rbrace": "}", "degree": "^\\circ", "land": "wedge", "lor": "vee",
+    "leqslant": r"\le", "leqq": r"\le", "leq": r"\le", "geqslant": r"\ge", "geqq": r"\ge", "geq": r"\ge", "neq": r"\ne",
+    "varnothing": r"\emptyset", "lbrace": r"\{", "rbrace": r"\}", "degree": r"^\circ",
 }  # fmt: skip
 REWRITES = [
     (re.compile(pattern), replacement)
@@ -31,7 +31,12 @@ REWRITES = [
         (r"\\left\s*\.(.*)\\right\s*(?:\.|$)", r"\1"),
         (r"\\(?:b|B)igg?[lrm]?(?![A-Za-z])\s*", ""),
         (r"\^\s*\{\s*\}", ""),
-        (r"^\s*\\approx\s*|^\s*\\(?:therefore|implies|Rightarrow)\s*", ""),
+        (r"((?:\d\u0305)+)", r"\\overline{\1}"),
+        (r"(\d)\u0307", r"\\dot{\1}"),
+        (r"\u0305", ""),
+        (r"^\](.+),(.+)(?=[\[\])]$)", r"(\1,\2"),
+        (r"^([\[(])(.+),(.+)\[$", r"\1\2,\3)"),
+        (r"^\s*=\s*|^\s*\\approx\s*|^\s*\\(?:therefore|implies|Rightarrow)\s*", ""),
         (r"√\s*(\d+|[a-z]|\{[^{}]*\})", r"\\sqrt{\1}"),
         (r"√\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"\\mathrm\{\s*([ied])\s*\}|\\imath(?![A-Za-z])", r"\1"),
@@ -65,7 +70,7 @@ SET_BUILDER = re.compile(
 
 def undress(text: str) -> str:
     """Returns the answer with what only dresses it taken off."""
-    text = COMMAND.sub(lambda found: "\\" + COMMANDS[found[1]].removeprefix("\\"), text.translate(SIGNS))
+    text = COMMAND.sub(lambda found: COMMANDS[found[1]], text.translate(SIGNS))
     text = SUPERSCRIPT.sub(lambda found: "^{" + "".join(SUPERSCRIPTS[c] for c in found[0]) + "}", text)
     if match := DOLLARS.fullmatch(text.strip()):
         text = next(filter(None, match.groups()))

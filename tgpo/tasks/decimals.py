@@ -23,7 +23,7 @@ FRACTION = (
 )
 WHOLE = r"(?:(?P<whole>\d+)(?=[\s\\])(?:\s|\\[ ,;])*)"  # of a mixed number
 REPEATING = (
-    r"(?P<before>\d+)\.(?P<fixed>\d*)(?:\\(?:overline|bar)\s*\{(?P<bar>\d+)\}|\((?P<round>\d+)\)"
+    r"(?P<before>\d*)\.(?P<fixed>\d*)(?:\\(?:overline|bar)\s*\{(?P<bar>\d+)\}|\((?P<round>\d+)\)"
     r"|\\dot\s*\{?(?P<first>\d)\}?(?:(?P<middle>\d*)\\dot\s*\{?(?P<final>\d)\}?)?)"
 )
 POWER = r"(?:\\times|\\cdot|\*|\\ast)\s*10\s*\^\s*(?:\{\s*(?P<braced>[+-]?\d+)\s*\}|(?P<bare>\d))"
@@ -63,7 +63,7 @@ def repeating(match: re.Match[str]) -> Number | None:
         return None
     period = match["bar"] or match["round"] or match["first"] + (match["middle"] or "") + (match["final"] or "")
     fixed = match["fixed"]
-    start = Fraction(int(match["before"] + fixed), 10 ** len(fixed))
+    start = Fraction(int(match["before"] + fixed or 0), 10 ** len(fixed))
     return Number(start + Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(fixed)))
 
 

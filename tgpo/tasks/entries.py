@@ -15,7 +15,7 @@ DOTS = re.compile(r"\\[lc]?dots(?![A-Za-z])|\.\.\.")
 TIME = re.compile(r"(\d{1,2}):([0-5]\d)")
 PRIME = re.compile(r"[A-Za-z]'|\\prime")
 BASE = re.compile(r"\d\s*_\s*\{?\s*(\w+)")
-LETTER_DIGIT = re.compile(r"(?<![\\A-Za-z_{^])[A-Za-z]\d")
+LETTER_DIGIT = re.compile(r"(?<![\\A-Za-z_{^])[A-HJ-Za-hj-z]\d")
 NO_ANSWER = (
     re.compile(r"=\s*="),
     re.compile(r"(?<![A-Za-z])(?:OR|AND)(?![A-Za-z])"),

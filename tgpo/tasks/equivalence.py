@@ -24,9 +24,9 @@ from sympy import Add, Eq, Expr, Mul
 from sympy.core.function import AppliedUndef
 
 from tgpo.tasks.clothes import same_words, undress
-from tgpo.tasks.decimals import read_number, same
+from tgpo.tasks.decimals import near, read_number, rounded, same
 from tgpo.tasks.entries import OR, entries, is_time, other_length, spelled_out, swallows
-from tgpo.tasks.exact import same_expression, same_number
+from tgpo.tasks.exact import exactly, same_as_decimal, same_expression, same_number
 from tgpo.tasks.regions import same_region
 from tgpo.tasks.units import same_unit, split_unit
 
@@ -105,6 +105,8 @@ def same_answer(gold: str, answer: str) -> bool:
     gold, answer = (", ".join(value for value, _ in parts) for parts in (rights, givens))
     if gold == answer or is_time(gold):
         return gold == answer
+    if (verdict := same_decimal(gold, answer)) is not None:
+        return verdict
     return same_parsed(gold, rf"\boxed{{{answer}}}", IN_A_BOX, either)
 
 
@@ -115,6 +117,18 @@ def same_numbers(golds: list[str], answers: list[str]) -> bool | None:
         return None
     pairs = zip(*(sorted(filter(None, numbers), key=lambda n: n.value) for numbers in (rights, givens)), strict=True)
     return all(same(right, given) for right, given in pairs)
+
+
+def same_decimal(gold: str, answer: str) -> bool | None:
+    """Returns whether a decimal agrees with a number that math-verify reads; None if these are not the two sides."""
+    right, given = read_number(gold), read_number(answer)
+    decimal, other = (right, answer) if right else (given, gold)
+    if decimal is None or decimal.unit is None:
+        return None
+    for number in parse(rf"\boxed{{{other}}}", IN_A_BOX, parsing_timeout=0, raise_on_error=True):
+        if isinstance(number, Expr) and not exactly(number).free_symbols:
+            return same_as_decimal(exactly(number), decimal, near if right else rounded)
+    return None
 
 
 def same_parsed(gold: str, text: str, where: list[Any], either: tuple[bool, bool] = (False, False)) -> bool:

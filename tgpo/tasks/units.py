@@ -90,8 +90,8 @@ BARE = re.compile(
 )
 NUMBER_FIRST = re.compile(r"[-+]?[\d.,/\s]+")
 CHINESE = re.compile(r"(?P<value>.*\d)\s*(?P<word>[\u4e00-\u9fff\u3040-\u30ff\uac00-\ud7a3]{1,4})", re.DOTALL)
-CHINESE_NUMERALS = re.compile("[一二三四五六七八九十百千万亿兆半分之萬億倍打만억천백십]")
-CHINESE_PARTS = re.compile("(?:分钟|分鐘|公分|千克|千米|百米)")
+CHINESE_NUMERALS = re.compile("[一二三四五六七八九十百千万亿兆半萬億倍打만억천백십]|分之")
+CHINESE_PARTS = re.compile("(?:千克|千米|百米)")
 
 
 def canonical(word: str) -> str:
