@@ -42,6 +42,10 @@ REWRITES = [
         (r"\\mathrm\{\s*([ied])\s*\}|\\imath(?![A-Za-z])", r"\1"),
         (r"(?<=[\d})])\s*(?:\\cdot|\*|\\,|\\ )?\s*i(?![A-Za-z])", " i"),
         (r"(?<![A-Za-z\\])i\s*(?=\\sqrt|\\pi)", "i "),
+        (
+            r"\\(sin|cos|tan|cot|sec|csc)\s*\(?\s*(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?\s*\)?",
+            r"\\\1(\\frac{\2\\pi}{180})",
+        ),
         (r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{\s*[CF]\s*\}|[CF](?![A-Za-z]))\s*$", ""),
         (rf"(?:\s|\\ )*{ANY_TEXT}\s*\{{\s*(?:\\?%|per\s?cent|percentage|pct)\s*\}}", r"\\%"),
         (r"(?<=\d)\s*(?:percent|per cent|pct)\b", r"\\%"),
@@ -63,7 +67,8 @@ PREFACE = re.compile(
 )
 MEMBER = re.compile(r"^\s*[A-Za-z]\s*\\in(?![A-Za-z])\s*(?=[\[(\\{])")
 SET_BUILDER = re.compile(
-    r"\\\{\s*[a-zA-Z]\s*(?:\\in\s*(?:\\mathbb\s*\{?R\}?|\\R|R)\s*)?(?:\\mid|\||:|\\colon|\\vert)\s*(.*[<>]|.*\\(?:le|ge|ne)(?![A-Za-z]).*|.*)\\\}",
+    r"\\\{\s*[a-zA-Z]\s*(?:\\in\s*(?:\\mathbb\s*\{?R\}?|\\R|R)\s*)?"
+    r"(?:\\mid|\||:|\\colon|\\vert)\s*(.*(?:[<>]|\\(?:le|ge|ne)(?![A-Za-z])).*)\\\}",
     re.DOTALL,
 )
 
@@ -92,7 +97,10 @@ def unwrapped(text: str) -> str:
     return text
 
 
-MONTHS = re.compile("january|february|march|april|may|june|july|august|september|october|november|december")
+DATE = re.compile(
+    r"(?=.*\d).*\b(?:january|february|march|april|may|june|july|august|september|october|november|december)\b",
+    re.DOTALL,
+)
 DATE_FILLERS = re.compile(r",|\b(?:of|the)\b|(?<=\d)(?:st|nd|rd|th)\b")
 NOT_WORDS = re.compile(r"[\\^_=<>{}|+*/]")
 WORD = re.compile(r"[^\W\d_]{2}")
@@ -117,6 +125,5 @@ def spoken(text: str) -> str | None:
     plain = WHOLE_TEXT.sub(r" \1 ", re.sub(r"\\[ ,;:!]|\\quad|~|\$", " ", text))
     if NOT_WORDS.search(plain) or not WORD.search(plain):
         return None
-    said = plain.casefold()
-    parts = DATE_FILLERS.sub(" ", said).split() if MONTHS.search(said) else said.split()
-    return " ".join(sorted(parts) if MONTHS.search(said) else parts).strip(" .")
+    said = plain.casefold().rstrip(" .")
+    return " ".join(sorted(DATE_FILLERS.sub(" ", said).split()) if DATE.match(said) else said.split())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from math import gcd
 
-THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,|\{,\}|\\,|,\\!)\d{3})+(?![\d,])")
+THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
+SET_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\{,\}|\\,|,\\!)\d{3})+(?!\d)")
 THREE_DIGITS = re.compile(r"[1-9]\d\d(?:,[1-9]\d\d)+")
 DECIMAL_COMMA = re.compile(r"([-+]?\d+)(?:,|\{,\})(\d+)")
 BETWEEN = re.compile(r"\s*(?:\\text(?:rm|bf|it)?\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))\s*")
@@ -15,6 +16,8 @@ DOTS = re.compile(r"\\[lc]?dots(?![A-Za-z])|\.\.\.")
 TIME = re.compile(r"(\d{1,2}):([0-5]\d)")
 PRIME = re.compile(r"[A-Za-z]'|\\prime")
 BASE = re.compile(r"\d\s*_\s*\{?\s*(\w+)")
+DAY = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}")
+VALUE_OF = re.compile(r"([A-Za-z])\s*=\s*([^=<>]+)")
 LETTER_DIGIT = re.compile(r"(?<![\\A-Za-z_{^])[A-HJ-Za-hj-z]\d")
 NO_ANSWER = (
     re.compile(r"=\s*="),
@@ -45,10 +48,16 @@ def spelled_out(gold: str, answer: str) -> tuple[str, str]:
     """
     if THREE_DIGITS.fullmatch(gold.replace(" ", "")):
         return gold.replace(",", ", "), answer.replace(",", ", ")
-    gold, answer = (THOUSANDS.sub(lambda found: re.sub(r"\D", "", found[0]), text) for text in (gold, answer))
+    gold, answer = (without_groups(text) for text in (gold, answer))
     if (match := DECIMAL_COMMA.fullmatch(answer)) and len(entries(gold)) == 1 and not re.search(r"[(\[{]", gold):
         answer = f"{match[1]}.{match[2]}"
     return gold, answer
+
+
+def without_groups(text: str) -> str:
+    """Returns the text with its groups of thousands run together. In brackets a plain comma separates two entries."""
+    text = SET_THOUSANDS.sub(lambda found: re.sub(r"\D", "", found[0]), text)
+    return text if re.search(r"[(\[]|\\\{", text) else THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
 
 
 def inside(text: str) -> str:
@@ -82,7 +91,20 @@ def swallows(gold: str, answer: str) -> bool:
     return bool(LETTER_DIGIT.search(answer)) and "=" not in answer and not LETTER_DIGIT.search(gold)
 
 
-def is_time(text: str) -> bool:
-    """Returns whether a text such as `10:30` is a time, not a ratio in its lowest terms."""
+def is_time_or_day(text: str) -> bool:
+    """Returns whether a text such as `10:30` or `2023-01-05` is a time or a date, which no number is equal to.
+
+    A ratio in its lowest terms is no time.
+    """
     time = TIME.fullmatch(text)
-    return time is not None and (time[2].startswith("0") or gcd(int(time[1]), int(time[2])) > 1)
+    is_time = time is not None and (time[2].startswith("0") or gcd(int(time[1]), int(time[2])) > 1)
+    return is_time or DAY.fullmatch(text) is not None
+
+
+def as_point(text: str, other: str) -> str:
+    """Returns `x=1, y=2` as the point `(1, 2)`, in the order of the alphabet, if the other side is a point."""
+    values = [VALUE_OF.fullmatch(part) for part in entries(text)]
+    named = {value[1]: value[2].strip() for value in values if value}
+    if not (other.startswith("(") and inside(other) != other and len(named) == len(values) > 1):
+        return text
+    return f"({', '.join(named[name] for name in sorted(named))})"

@@ -25,10 +25,10 @@ from sympy.core.function import AppliedUndef
 
 from tgpo.tasks.clothes import same_words, undress
 from tgpo.tasks.decimals import near, read_number, rounded, same
-from tgpo.tasks.entries import OR, entries, is_time, other_length, spelled_out, swallows
+from tgpo.tasks.entries import OR, as_point, entries, is_time_or_day, other_length, spelled_out, swallows
 from tgpo.tasks.exact import exactly, same_as_decimal, same_expression, same_number
 from tgpo.tasks.regions import same_region
-from tgpo.tasks.units import same_unit, split_unit
+from tgpo.tasks.units import other_currency, same_unit, split_unit
 
 # spent: the answer exceeded its limit of time, memory or recursion depth; lost: its worker died for an unknown reason
 Verdict = Literal["right", "wrong", "spent", "lost"]
@@ -93,17 +93,21 @@ def same_answer(gold: str, answer: str) -> bool:
     """Returns whether the complete content of a box is the gold answer, by the first rule that can tell."""
     if (verdict := same_words(gold, answer)) is not None:
         return verdict
+    if other_currency(gold, answer):
+        return False
     either = bool(OR.search(gold)), bool(OR.search(answer))
     gold, answer = spelled_out(undress(gold), undress(answer))
+    gold, answer = as_point(gold, answer), as_point(answer, gold)
     if swallows(gold, answer) or other_length(gold, answer):
         return False
     rights, givens = ([split_unit(undress(part)) for part in entries(text)] for text in (gold, answer))
-    if len(rights) == len(givens) == 1 and not same_unit(rights[0][1], givens[0][1]):
+    units = [{unit for _, unit in parts if unit} for parts in (rights, givens)]
+    if len(units[0]) == len(units[1]) == 1 and not same_unit(*units[0], *units[1]):
         return False
     if (verdict := same_numbers(*([value for value, _ in parts] for parts in (rights, givens)))) is not None:
         return verdict
     gold, answer = (", ".join(value for value, _ in parts) for parts in (rights, givens))
-    if gold == answer or is_time(gold):
+    if gold == answer or is_time_or_day(gold):
         return gold == answer
     if (verdict := same_decimal(gold, answer)) is not None:
         return verdict

@@ -41,6 +41,13 @@ UNITS = {
     V volt
     A ampere amp
     ohm
+    C coulomb
+    F farad
+    T tesla
+    G gauss
+    Wb weber
+    H henry
+    S siemens
     Pa pascal
     kPa
     Hz hertz
@@ -66,13 +73,15 @@ UNITS = {
     """.strip().splitlines()
     for name in names.split()
 }
+BARE_LETTERS = "mgshLNJVW"  # a unit after a space too, where other letters are variables
 ORDINALS = ("st", "nd", "rd", "th")
 POWERS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 # such words are part of the answer: a number with one of them is not the number alone
 MEANINGFUL = re.compile(
     r"\b(?:not?|never|or|and|if|when|unless|except|but|wrong|false|incorrect|true|less|more|than|least|most|over|under|above"
     r"|below|between|to|minus|plus|times|dozens?|pairs?|half|halves|thirds?|quarters?|tenths?|hundredths?|thousandths?"
-    r"|score|squared|cubed|mod|base|factorial|percent|of|k|bn)\b",
+    r"|score|gross|squared|cubed|mod|base|factorial|percent\w*|of|k|bn|negative|positive|ones|tens|lakhs?|crores?|fold"
+    r"|(?:hundred|thousand|million|billion|trillion)s|root|choose|remainder|point|instead|maybe|perhaps)\b",
     re.IGNORECASE,
 )
 SPACE = r"(?:\s|\\[ ,;:!]|\\quad|~)*"
@@ -88,6 +97,7 @@ TEX = re.compile(rf"\\(?:{STYLE}|frac)(?![A-Za-z])|[{{}}^]")
 BARE = re.compile(
     r"(?P<value>.*[\d})!])(?P<gap>\s*)(?P<word>[A-Za-z]+(?:/[a-z]+)?(?: [A-Za-z]+)*(?:\^\{?[23]\}?)?)", re.DOTALL
 )
+CURRENCY = re.compile(r"\\\$|[€£¥₹₩]")
 NUMBER_FIRST = re.compile(r"[-+]?[\d.,/\s]+")
 CHINESE = re.compile(r"(?P<value>.*\d)\s*(?P<word>[\u4e00-\u9fff\u3040-\u30ff\uac00-\ud7a3]{1,4})", re.DOTALL)
 CHINESE_NUMERALS = re.compile("[一二三四五六七八九十百千万亿兆半萬億倍打만억천백십]|分之")
@@ -123,7 +133,8 @@ def split_unit(text: str) -> tuple[str, str]:
     first, _, rest = word.partition(" ")
     if first.lower() in POWERS:
         value, word = rf"{value}\times 10^{{{POWERS[first.lower()]}}}", rest
-    if MEANINGFUL.search(word) or re.search(r"[=<>+,;]|(?<![a-z-])\d", word):
+    variable = len(word) == 1 and word.isascii() and word not in UNITS
+    if variable or MEANINGFUL.search(word) or re.search(r"[=<>+,;]|(?<![a-z-])\d", word):
         return text, ""
     return value, "" if word in ORDINALS else canonical(word)
 
@@ -141,7 +152,7 @@ def bare_unit(text: str) -> re.Match[str] | None:
         return match if plain else None
     known = canonical(word).rstrip("23") in UNITS.values()
     if len(word) == 1:
-        return match if known and plain and match["gap"] else None
+        return match if word in BARE_LETTERS and plain and match["gap"] else None
     return match if known or (plain and match["gap"] and len(word) > 2) else None
 
 
@@ -149,3 +160,9 @@ def same_unit(gold: str, answer: str) -> bool:
     """Returns whether two units agree: one may be left out, be called a unit, or be Chinese beside a Latin one."""
     either_general = not gold or not answer or "unit" in (gold.rstrip("23"), answer.rstrip("23"))
     return gold == answer or either_general or gold.isascii() != answer.isascii()
+
+
+def other_currency(gold: str, answer: str) -> bool:
+    """Returns whether both sides are sums of money, and not of the same."""
+    left, right = (set(CURRENCY.findall(text)) for text in (gold, answer))
+    return bool(left and right) and left != right
