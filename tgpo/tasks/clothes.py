@@ -77,7 +77,8 @@ def undress(text: str) -> str:
     """Returns the answer with what only dresses it taken off."""
     text = COMMAND.sub(lambda found: COMMANDS[found[1]], text.translate(SIGNS))
     text = SUPERSCRIPT.sub(lambda found: "^{" + "".join(SUPERSCRIPTS[c] for c in found[0]) + "}", text)
-    if match := DOLLARS.fullmatch(text.strip()):
+    text = " ".join(text.split())
+    if match := DOLLARS.fullmatch(text):
         text = next(filter(None, match.groups()))
     text = PREFACE.sub("", text)
     for pattern, replacement in REWRITES:

@@ -56,8 +56,8 @@ UNITS = {
     eV
     am a.m
     pm p.m
-    mph
-    kmph kmh km/h
+    mi/h mph
+    km/h kmph kmh
     m/s
     degree deg
     rad radian
@@ -107,6 +107,9 @@ CHINESE_PARTS = re.compile("(?:千克|千米|百米)")
 def canonical(word: str) -> str:
     """Returns the one name of a unit, with its power, or the word in small letters without the s of a plural."""
     word = word.strip(" .()")
+    parts = re.split(r"\s*/\s*|\s+per\s+", word)
+    if len(parts) > 1:
+        return "/".join(map(canonical, parts))
     for start, power in (("square ", "2"), ("sq ", "2"), ("cubic ", "3"), ("cu ", "3")):
         if word.lower().startswith(start):
             return canonical(word[len(start) :]) + power
