@@ -32,7 +32,7 @@ def verifier():
 
 
 def test_the_corpus_is_one_of_distinct_entries():
-    assert len(CORPUS) >= 300
+    assert len(CORPUS) >= 900
     assert len({entry["id"] for entry in CORPUS}) == len(CORPUS)
     seen = {(e["gold"], e.get("build", e.get("response")), e.get("require_boxed", True)) for e in CORPUS}
     assert len(seen) == len(CORPUS)
