@@ -221,9 +221,9 @@ def report_on(directory: Path, writer: Any) -> None:
     if not is_main():
         return
 
-    from tgpo.report.page import closing_lines, write_report
-
     with Interrupt() as interrupt:
+        from tgpo.report.page import closing_lines, write_report
+
         report = write_report(directory)
         writer.attach(report)
         print(closing_lines(directory, report), flush=True)
