@@ -75,6 +75,7 @@ class VLLMOptions(Options):
     enforce_eager: bool | None
     sleep: bool
     cpu_cache_gib: int = Field(ge=1)
+    teacher_batched_tokens: int = Field(default=2048, ge=256)  # a default, so that older runs can be resumed
 
 
 class ServerOptions(Options):

@@ -59,6 +59,14 @@ def test_an_engine_is_counted_once_by_the_fraction_it_is_given(memory, monkeypat
     assert "teacher 0" not in found.text
 
 
+def test_a_vllm_teachers_logits_are_counted_beside_its_fraction(memory, monkeypatch):
+    """Float32, twice, for the tokens of a chunk: 2^20 of them at the tiny vocabulary of 101 columns."""
+    monkeypatch.setattr("tgpo.models.vllm.check_installed", lambda _: None)
+    memory(10)
+    found = row("memory", "teacher.backend=vllm", "vllm.teacher_batched_tokens=1048576")
+    assert f"the teacher's logits in vLLM {2 * 4 * 2**20 * 101 / GIB:.1f}" in found.text
+
+
 def test_a_device_that_is_elsewhere_is_planned_for_all_the_same():
     found = row("memory", "train.device=cuda:0")
     assert found.state == "note"

@@ -103,6 +103,10 @@ def engines(look: Inspection, total: float, on_gpu: bool) -> dict[str, float]:
                 f"{key}={fraction}: that is {gib(held[key])} of {gib(total)} GiB, and the weights alone take "
                 f"{gib(weights)}; raise it, or vllm.tensor_parallel_size"
             )
+    if on_gpu and "vllm.teacher_memory" in held:
+        assert teacher is not None
+        # logits of a chunk and their log-softmax, in float32, which vLLM does not count in its fraction
+        held["the teacher's logits in vLLM"] = 2 * 4 * vllm.teacher_batched_tokens * teacher.vocabulary
     return held
 
 

@@ -69,6 +69,7 @@ def load(
             longest,
             vocabulary,
             max_logprobs=max(topk, 1),
+            max_num_batched_tokens=options.teacher_batched_tokens,
             hf_overrides=dict(replaced or {}),
         )
     )
