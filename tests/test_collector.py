@@ -31,6 +31,7 @@ def trainer(request):
     return small(f"objective={name}", *(f"objective.{option}" for option in options)).trainer
 
 
+@pytest.mark.slow
 def test_the_teacher_is_asked_and_the_objective_sees_only_what_it_declared(trainer):
     engine, objective, needs = trainer.collector, trainer.objective, trainer.objective.needs
     engine.teacher = CountingTeacher(engine.teacher)

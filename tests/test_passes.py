@@ -42,6 +42,7 @@ def test_each_thread_has_one_core_and_the_caller_keeps_its_own():
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["tgpo", "gkd", "rkl"])
 def test_a_step_is_the_same_step(objective):
     """To the last bit: each pass takes one core either way, and sums keep their order."""

@@ -124,6 +124,7 @@ def test_tiny_numbers_are_told_apart(left, right):
         assert equivalent(gold, box(answer)) is (left == right)
 
 
+@pytest.mark.slow  # sympy takes a third of a second for each
 @settings(max_examples=30, deadline=None)
 @given(st.integers(-50, 50), st.integers(1, 50), st.sampled_from("[("), st.sampled_from("])"))
 def test_an_interval_is_its_inequality(low, length, left, right):
