@@ -21,7 +21,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from tgpo.cli.sweep_reports import ending, report
-from tgpo.config.compose import in_its_folder, literal
+from tgpo.config.compose import in_its_folder
+from tgpo.config.messages import literal
 from tgpo.errors import STOPPED, RequestError
 from tgpo.runs.keys import option_of
 from tgpo.runs.sweep import Cell, Lock, Outcome, name_cells, newest_sweep, read_plan, write_plan

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import torch
 from tests import vllm_engines  # noqa: F401  skips where vLLM is not installed
 from tests.compose import composed
 from tests.conftest import ROOT, command, records
+from tests.forked import free_port
 from tgpo.config.check import check
 from tgpo.errors import RequestError, StoppedError
 from tgpo.models.loading import resolve
@@ -64,12 +64,6 @@ def wait_for(url: str) -> None:
         except httpx.TransportError:
             time.sleep(0.5)
     raise AssertionError("the server did not come up")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tgpo.config import CONF
 from tgpo.config.check import check, to_container
-from tgpo.config.messages import explain_hydra
+from tgpo.config.messages import explain_hydra, literal
 from tgpo.config.request import Request
 from tgpo.errors import RequestError, program
 from tgpo.runs.keys import OF_THE_SWEEP, current_override, option_of
@@ -114,10 +114,3 @@ def quoted(argument: str) -> str:
     if not PLAIN.fullmatch(value) and os.path.exists(value):  # False also for a value that is too long for a path
         return f"{key}={literal(value)}"
     return argument
-
-
-def literal(text: str) -> str:
-    """Returns a quoted string of Hydra's grammar, in which nothing is read as a list, a sweep or an interpolation."""
-    # backslashes escape only before quotes
-    text = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + m[2].replace("'", r"\'"), text)
-    return "'{}'".format(text.replace("${", r"\${"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tgpo.models.loading import resolve
+from tgpo.runs.checksums import sha256
 
 PATHS = ("path", "eval_path", "chat_template")  # options that name files or folders, in any section
 MODELS = ("student", "teacher")
@@ -22,10 +23,11 @@ def digests(resolved: Mapping[str, Any]) -> dict[str, str]:
     """
     found = {}
     for key, value, section in named_paths(resolved):
-        local = Path(resolve(value, section.get("revision")) if key.split(".")[0] in MODELS else value).expanduser()
+        of_a_model = key.split(".")[0] in MODELS
+        local = Path(resolve(value, section.get("revision")) if of_a_model else value).expanduser()
         if local.exists():
             found[key] = commit_of(local) or contents(local)
-        elif key.endswith(".path") and (commit := cached_dataset(value, section.get("revision"))):
+        elif key.endswith(".path") and not of_a_model and (commit := cached_dataset(value, section.get("revision"))):
             found[key] = commit
     return found
 
@@ -44,14 +46,13 @@ def contents(path: Path) -> str:
     for file in [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file()):
         size = file.stat().st_size
         total.update(f"{file.relative_to(path) if path.is_dir() else ''}\0{size}\0".encode())
-        with file.open("rb") as opened:
-            if file.suffix == ".safetensors" and size > SAMPLED_ABOVE:
+        if file.suffix == ".safetensors" and size > SAMPLED_ABOVE:
+            with file.open("rb") as opened:
                 total.update(opened.read(SAMPLE))
                 opened.seek(-SAMPLE, 2)
                 total.update(opened.read(SAMPLE))
-            else:
-                while block := opened.read(SAMPLE):
-                    total.update(block)
+        else:
+            total.update(sha256(file).encode())
     return total.hexdigest()[:16]
 
 

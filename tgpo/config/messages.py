@@ -16,6 +16,7 @@ from tgpo.config import CONF
 from tgpo.errors import RequestError, did_you_mean, program, without_credentials
 
 KEY = re.compile(r"[+~]{0,2}[\w/@.-]+", re.ASCII)
+DOUBLE = '"'
 LAUNCHERS = {  # Hydra's name: our name, and the package that provides it
     "joblib": ("local", "hydra-joblib-launcher>=1.2"),
     "submitit_slurm": ("slurm", "hydra-submitit-launcher>=1.2"),
@@ -53,9 +54,15 @@ def explain_override(override: str) -> str:
     key, sign, value = override.partition("=")
     if not KEY.fullmatch(key) or not sign or value.startswith("="):
         return f"'{override}' is not of the form key=value"
-    text = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + m[2].replace('"', r"\""), value).replace("${", r"\${")
-    typed = shlex.quote(f'{key}="{text}"')
+    typed = shlex.quote(f"{key}={literal(value, DOUBLE)}")  # single quotes are the shell's
     return f"{key}: its value has characters that Hydra reads as its own grammar; if it is text, type {typed}"
+
+
+def literal(text: str, quote: str = "'") -> str:
+    """Returns a quoted string of Hydra's grammar, in which nothing is read as a list, a sweep or an interpolation."""
+    # backslashes escape only before quotes
+    text = re.sub(rf"(\\*)({quote}|$)", lambda m: 2 * m[1] + m[2].replace(quote, f"\\{quote}"), text)
+    return quote + text.replace("${", r"\${") + quote
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -8,7 +8,7 @@ from typing import Any
 from tgpo.config.sizes import longest_scored, longest_sequence, max_teacher_topk, sequence_budgets, training_problems
 from tgpo.errors import RequestError
 from tgpo.preflight.look import Inspection
-from tgpo.rollout.base import render
+from tgpo.rollout.base import render, template_fix
 from tgpo.types.problem import Problem
 
 SHOWN = 60  # characters that are quoted of a problem
@@ -53,9 +53,7 @@ def check_rendered(tokenizer: Any, problems: Sequence[Problem]) -> str:
     for problem, prompt in zip(problems, prompts, strict=True):
         for what, text in (("question", problem.prompt), ("system prompt", problem.system or "")):
             if "".join(text.split()) not in "".join(prompt.split()):
-                fix = "give another template with student.chat_template"
-                if what == "system prompt":
-                    fix = f"drop the system prompt (system_prompt='' in the same section), or {fix}"
+                fix = template_fix(what == "system prompt")
                 raise RequestError(f"the chat template leaves the {what} of {problem.id} out of the prompt; {fix}")
     return prompts[0]
 

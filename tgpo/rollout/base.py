@@ -57,12 +57,16 @@ def render(tokenizer, problems: Sequence[Problem], **options: Any) -> list[Any]:
     except Exception as error:  # a template can raise any error, and not only jinja2's
         for problem in problems if len(problems) > 1 else ():
             render(tokenizer, [problem], **options)  # raises for the first problem that is not rendered
-        fix = "give another template with student.chat_template"
-        if problems[0].system is not None:
-            fix = f"drop the system prompt (system_prompt='' in the same section), or {fix}"
+        fix = template_fix(problems[0].system is not None)
         raise RequestError(
             f"the chat template does not render the problem {problems[0].id} ({first_line(error)}); {fix}"
         ) from error
+
+
+def template_fix(system: bool) -> str:
+    """Returns what to do about a chat template, as the end of a message; `system`: a system prompt may be the cause."""
+    other = "give another template with student.chat_template"
+    return f"drop the system prompt (system_prompt='' in the same section), or {other}" if system else other
 
 
 def turns(problem: Problem) -> list[dict[str, str]]:

@@ -34,7 +34,7 @@ def train(request: Request, directory: Path, start: Start | None, closing: ExitS
     the report, may still be attached to it.
     """
     files = RunDirectory(directory) if is_main() else ReadOnly(directory)
-    inputs = digests(request.resolved)
+    inputs = digests(request.resolved) if is_main() else {}
     if start is None:
         files.create(request.resolved, provenance(request.resolved, inputs))
     else:
