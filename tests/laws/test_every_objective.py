@@ -10,10 +10,11 @@ import torch
 
 from tests.compose import composed, group_choices
 from tests.laws.variants import VARIANTS, build, own_test, those
-from tests.laws.world import SEQUENCES, T, batch_of, gradient, loss_of, scores_of, table
+from tests.laws.world import SEQUENCES, T, V, batch_of, gradient, loss_of, scores_of, table
 from tgpo.functional.reduce import reduce, token_weights
 from tgpo.objectives.grpo import GRPO
-from tgpo.types.problem import Need
+from tgpo.objectives.rkl import RKL
+from tgpo.types.problem import TEACHER_NEEDS, Need
 
 
 @pytest.fixture(params=VARIANTS)
@@ -75,6 +76,68 @@ def test_weights_are_those_of_a_mean_over_what_it_trains_on(objective, policy):
     trained = (mask_BT.sum(1) > 0).double().mean().item()
     constant = mask_BT.sum().item() / (8 * T)
     assert total == pytest.approx({"token": 1.0, "sequence": trained, "constant": constant}[objective.reduction])
+
+
+UNTAUGHT = torch.tensor([1, 4, 5])  # rows of the ragged batch
+TAUGHT = those(lambda objective: bool(objective.needs & TEACHER_NEEDS))
+
+
+def with_other_scores(batch, rows):
+    """What the teacher says of these rows, replaced: its scores, its choices, its distribution."""
+    generator = torch.Generator().manual_seed(11)
+    kept_B = torch.ones(8, dtype=torch.bool).index_fill(0, rows, False)
+
+    def changed(grid):
+        if not isinstance(grid, torch.Tensor):
+            return grid
+        other = V - 1 - grid if grid.dtype == torch.long else -torch.rand(grid.shape, generator=generator).double()
+        return torch.where(kept_B.view(-1, *[1] * (grid.ndim - 1)), grid, other)
+
+    signal = type(batch.teacher)(**{name: changed(grid) for name, grid in vars(batch.teacher).items()})
+    return replace(batch, teacher=signal, old_at_teacher_topk_BTK=changed(batch.old_at_teacher_topk_BTK))
+
+
+def untaught(batch):
+    return replace(batch, taught_B=torch.ones(8, dtype=torch.bool).index_fill(0, UNTAUGHT, False))
+
+
+@pytest.mark.parametrize("variant", TAUGHT, indirect=True)
+def test_a_response_that_the_teacher_did_not_score_is_left_out_of_its_term_alone(objective, policy):
+    batch = ragged_batch(objective, policy)
+    if batch.reward_B is not None:  # kdrl's `unsolved_group` needs a group that is
+        batch = replace(batch, reward_B=batch.reward_B * (torch.arange(8) < 4))
+    part = untaught(batch)
+    value = loss_over(objective, policy, part)
+    other = loss_over(objective, policy, with_other_scores(part, UNTAUGHT))
+    torch.testing.assert_close(gradient(other, policy), gradient(value, policy), rtol=1e-12, atol=1e-14)
+    # with everything taught the same change is seen, so the law can fail
+    changed = gradient(loss_over(objective, policy, with_other_scores(batch, UNTAUGHT)), policy)
+    assert not torch.allclose(changed, gradient(loss_over(objective, policy, batch), policy))
+    assert torch.equal(objective.credit(part, 1).mask_BT, objective.credit(batch, 1).mask_BT)  # the denominators stay
+
+
+class ForgetsTheMask(RKL):
+    """A fault that the law must catch."""
+
+    def credit(self, batch, step):
+        return super().credit(replace(batch, taught_B=None), step)
+
+
+def test_a_forgotten_mask_is_caught(policy):
+    part = untaught(ragged_batch(ForgetsTheMask(), policy))
+    other = loss_over(ForgetsTheMask(), policy, with_other_scores(part, UNTAUGHT))
+    assert not torch.allclose(gradient(other, policy), gradient(loss_over(ForgetsTheMask(), policy, part), policy))
+
+
+@pytest.mark.parametrize("variant", those(lambda o: o.needs & TEACHER_NEEDS and isinstance(o, GRPO)), indirect=True)
+def test_without_any_taught_response_the_reward_is_what_is_left(objective, policy):
+    batch = replace(ragged_batch(objective, policy), taught_B=torch.zeros(8, dtype=torch.bool))
+    if not getattr(objective, "reward", True):
+        assert not gradient(loss_over(objective, policy, batch), policy).any()
+        return
+    options = {f.name: getattr(objective, f.name) for f in fields(GRPO)}
+    alone = gradient(loss_over(GRPO(**options), policy, batch), policy)
+    torch.testing.assert_close(gradient(loss_over(objective, policy, batch), policy), alone, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("variant", [v for v in VARIANTS if not stops_gradient(v)], indirect=True)

@@ -185,12 +185,15 @@ def student_scores(scores: TokenScores, mask_BT: Tensor, teacher: TeacherSignal)
     The tensors are copies, not views, because FSDP puts hooks on the tensors that a sharded module returns.
     """
     grid = TokenScores(*(scatter(x, mask_BT) for x in scores))
-    best_BTK, drawn_BT = teacher.topk_ids_BTK, teacher.sample_ids_BT
+    best_BTK, old_best_BTK, drawn_BT = teacher.topk_ids_BTK, teacher.student_topk_ids_BTK, teacher.sample_ids_BT
+    best = 0 if best_BTK is None else best_BTK.shape[-1]
+    old_best = 0 if old_best_BTK is None else old_best_BTK.shape[-1]
     own = grid.topk_ids_NJ.shape[-1] > 0
     return StudentScores(
         grid.logprobs_N,
         grid.entropy_N,
-        at_teacher_topk_BTK=None if best_BTK is None else grid.at_ids_NK[..., : best_BTK.shape[-1]].clone(),
+        at_teacher_topk_BTK=None if best_BTK is None else grid.at_ids_NK[..., :best].clone(),
+        at_old_topk_BTK=None if old_best_BTK is None else grid.at_ids_NK[..., best : best + old_best].clone(),
         at_teacher_sample_BT=None if drawn_BT is None else grid.at_ids_NK[..., -1].clone(),
         divergence_BT=None if teacher.hidden_BTH is None else grid.divergence_N,
         topk_ids_BTK=grid.topk_ids_NJ if own else None,

@@ -63,4 +63,5 @@ class FKL(ObjectiveDefaults):
                 student_BTK = student_BTK.log_softmax(-1)
             loss_BT = topk_forward_kl(student_BTK, batch.teacher.topk_logprobs_BTK)
         assert loss_BT is not None
+        loss_BT = loss_BT * batch.teacher_mask_BT
         return TokenLoss(loss_BT, terms={"teacher": loss_BT.detach()})

@@ -56,4 +56,5 @@ class GKD(ObjectiveDefaults):
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         assert student.divergence_BT is not None
-        return TokenLoss(student.divergence_BT, terms={"teacher": student.divergence_BT.detach()})
+        loss_BT = student.divergence_BT * batch.teacher_mask_BT
+        return TokenLoss(loss_BT, terms={"teacher": loss_BT.detach()})

@@ -58,7 +58,7 @@ class KDRL(GRPO):
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         policy = super().credit(batch, step)
         beta = linear_decay(step, *self.beta) if isinstance(self.beta, tuple) else self.beta
-        weight_BT = beta * self._guided(batch)[:, None] * batch.mask_BT
+        weight_BT = beta * self._guided(batch)[:, None] * batch.teacher_mask_BT
         scalars = {"loss/teacher_weight": beta}
         if self.form == "joint":
             return replace(policy, teacher_weight_BT=weight_BT, scalars=scalars)
@@ -73,6 +73,7 @@ class KDRL(GRPO):
             return policy
         assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
         k2_BT = apply_importance_weights(k2(student.logprobs_BT, batch.teacher.sampled_logprobs_BT), batch)
+        k2_BT = k2_BT * batch.teacher_mask_BT
         return TokenLoss(
             policy.loss_BT + credit.teacher_weight_BT * k2_BT,
             {**policy.terms, "teacher": k2_BT.detach()},

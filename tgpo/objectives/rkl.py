@@ -91,7 +91,7 @@ class RKL(PolicyGradient):
         advantage_BT = batch.teacher.sampled_logprobs_BT - batch.old_logprobs_BT
         if self.estimator == "centered":
             advantage_BT = advantage_BT - self._mean_of_the_state(batch)
-        return Credit(batch.mask_BT, advantage_BT * batch.mask_BT)
+        return Credit(batch.mask_BT, advantage_BT * batch.teacher_mask_BT)
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         if self.estimator in IN_THE_ADVANTAGE:
@@ -104,6 +104,7 @@ class RKL(PolicyGradient):
             assert batch.teacher.sampled_logprobs_BT is not None
             estimate = FROM_SAMPLED_TOKEN[self.estimator]
             loss_BT = apply_importance_weights(estimate(student.logprobs_BT, batch.teacher.sampled_logprobs_BT), batch)
+        loss_BT = loss_BT * batch.teacher_mask_BT
         return TokenLoss(loss_BT, terms={"teacher": loss_BT.detach()})
 
     def _mean_of_the_state(self, batch: ScoredBatch) -> Tensor:

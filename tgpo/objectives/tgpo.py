@@ -95,7 +95,7 @@ class TGPO(GRPO):
         weight = linear_decay(step, *self.weight)
         if self.mismatch_budget is not None:
             weight = self._dual.get("weight", self.weight[0])
-        weight_BT, scalars = weight * batch.mask_BT, {"loss/teacher_weight": weight}
+        weight_BT, scalars = weight * batch.teacher_mask_BT, {"loss/teacher_weight": weight}
         if self._gated:
             assert batch.reward_B is not None
             gate_B = group_gate(batch.reward_B, batch.group_B)
@@ -109,7 +109,7 @@ class TGPO(GRPO):
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         assert credit.teacher_weight_BT is not None
-        teacher_BT = self._guidance(student, batch)
+        teacher_BT = self._guidance(student, batch) * batch.teacher_mask_BT
         guidance_BT, terms = credit.teacher_weight_BT * teacher_BT, {"teacher": teacher_BT.detach()}
         if not self.reward:
             return TokenLoss(guidance_BT, terms)
@@ -119,8 +119,8 @@ class TGPO(GRPO):
     def observe(self, batch: ScoredBatch) -> None:
         if self.mismatch_budget is None:
             return
-        differs_BT = (self._choice(batch) != batch.tokens.response_BT) * batch.mask_BT
-        mismatch = float(differs_BT.sum() / batch.mask_BT.sum())
+        differs_BT = (self._choice(batch) != batch.tokens.response_BT) * batch.teacher_mask_BT
+        mismatch = float(differs_BT.sum() / batch.teacher_mask_BT.sum().clamp(min=1))
         weight = self._dual.get("weight", self.weight[0])
         self._dual["weight"] = dual_ascent(weight, mismatch, self.mismatch_budget, self.dual_rate)
 

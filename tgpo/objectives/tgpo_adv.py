@@ -36,7 +36,9 @@ class TGPOAdvantage(GRPO):
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         policy, weight = super().credit(batch, step), linear_decay(step, *self.weight)
-        return replace(policy, teacher_weight_BT=weight * batch.mask_BT, scalars={"loss/teacher_weight": weight})
+        return replace(
+            policy, teacher_weight_BT=weight * batch.teacher_mask_BT, scalars={"loss/teacher_weight": weight}
+        )
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         assert credit.advantage_BT is not None and credit.teacher_weight_BT is not None

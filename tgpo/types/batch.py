@@ -55,6 +55,9 @@ class ScoredBatch:
 
     It holds complete groups. `off_policy_B` marks demonstrations; old log-probabilities are 0 there.
     `old_topk_logprobs_BTK` are those of pi_old's own best tokens, the same tokens as in `teacher.at_student_topk_BTK`.
+    `taught_B` marks the responses that the teacher has scored, where it has not scored all: for some there may be no
+    privileged text that `teacher.context` could show it. Of the others the teacher's scores are 0 and mean nothing: an
+    objective multiplies its teacher's term by `teacher_mask_BT`.
     """
 
     tokens: TokenBatch
@@ -62,10 +65,12 @@ class ScoredBatch:
     off_policy_B: Tensor
     reward_B: Tensor | None = None
     old_logprobs_BT: Tensor | None = None
+    reference_logprobs_BT: Tensor | None = None
     importance_BT: Tensor | None = None  # weight of a token's policy gradient; None for 1
     old_at_teacher_topk_BTK: Tensor | None = None
     old_topk_logprobs_BTK: Tensor | None = None
     teacher: TeacherSignal | None = None
+    taught_B: Tensor | None = None  # None for all
     max_response_length: int = 0
     eos_ids: tuple[int, ...] = ()
 
@@ -73,13 +78,24 @@ class ScoredBatch:
     def mask_BT(self) -> Tensor:
         return self.tokens.mask_BT
 
+    @property
+    def teacher_mask_BT(self) -> Tensor:
+        """1 on the tokens that the teacher has scored: `mask_BT` without the responses that `taught_B` leaves out."""
+        return self.mask_BT if self.taught_B is None else self.mask_BT * self.taught_B[:, None]
+
     def select(self, rows: Tensor) -> ScoredBatch:
         """Returns these rows, trimmed to their longest response."""
         tokens = self.tokens.select(rows)
         width = tokens.response_BT.shape[1]
-        per_row = {"group_B": self.group_B, "off_policy_B": self.off_policy_B, "reward_B": self.reward_B}
+        per_row = {
+            "group_B": self.group_B,
+            "off_policy_B": self.off_policy_B,
+            "reward_B": self.reward_B,
+            "taught_B": self.taught_B,
+        }
         per_token = {
             "old_logprobs_BT": self.old_logprobs_BT,
+            "reference_logprobs_BT": self.reference_logprobs_BT,
             "importance_BT": self.importance_BT,
             "old_at_teacher_topk_BTK": self.old_at_teacher_topk_BTK,
             "old_topk_logprobs_BTK": self.old_topk_logprobs_BTK,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -26,6 +27,8 @@ class Need(StrEnum):
     TEACHER_SAMPLE = "teacher_sample"  # a token drawn from the teacher, and the student's score there
     TEACHER_FULL = "teacher_full"  # the objective's `divergence` of the two complete distributions
     TEACHER_AT_STUDENT_TOPK = "teacher_at_student_topk"  # the teacher and pi_old at pi_old's best tokens
+    STUDENT_AT_OLD_TOPK = "student_at_old_topk"  # the student, with gradient, at pi_old's best tokens
+    REFERENCE_SAMPLED = "reference_sampled"  # the student as it was before training, at the tokens themselves
     DEMONSTRATION = "demonstration"  # responses the teacher wrote
 
 
@@ -44,13 +47,15 @@ class Reduction(StrEnum):
 @dataclass(frozen=True)
 class Problem:
     """One question with a checkable answer. `prompt` is the text of a single user turn, `system` that of a system turn
-    before it, where None leaves the system prompt to the chat template."""
+    before it, where None leaves the system prompt to the chat template. `extra` holds further texts of the row by name,
+    such as `solution` and `hint`, for `teacher.context` and `teacher.route`; the student never reads them."""
 
     id: str
     prompt: str
     answer: str
     task: str
     system: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

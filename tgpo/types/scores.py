@@ -39,6 +39,7 @@ class StudentScores:
     entropy_BT: Tensor
     at_teacher_topk_BTK: Tensor | None = None
     at_teacher_sample_BT: Tensor | None = None
+    at_old_topk_BTK: Tensor | None = None
     divergence_BT: Tensor | None = None
     topk_ids_BTK: Tensor | None = None
     topk_logprobs_BTK: Tensor | None = None

@@ -32,22 +32,25 @@ class TeacherQuery:
 class TeacherSignal:
     """The teacher's scores of the student's tokens, in the student's own states. Never carries gradient.
 
-    `topk_*` are sorted by probability, so the argmax is entry 0 of the last axis. `hidden_BTH` and `head` give the
-    complete distribution at each response token; only `policy.py` reads them.
+    `topk_*` are sorted by probability, so the argmax is entry 0 of the last axis. `student_topk_ids_BTK` are pi_old's
+    own best tokens, at which `at_student_topk_BTK` are the teacher's scores. `hidden_BTH` and `head` give the complete
+    distribution at each response token; only `policy.py` reads them.
     """
 
     sampled_logprobs_BT: Tensor | None = None
     topk_ids_BTK: Tensor | None = None
     topk_logprobs_BTK: Tensor | None = None
     at_student_topk_BTK: Tensor | None = None
+    student_topk_ids_BTK: Tensor | None = None
     sample_ids_BT: Tensor | None = None
     hidden_BTH: Tensor | None = None
     head: Head | None = None
 
     def named_ids(self, picked_BT: Tensor) -> Tensor:
-        """Returns the ids to score the student at, `[N,K+1]` or less: the teacher's best, then the one it sampled."""
-        best_BTK, drawn_BT = self.topk_ids_BTK, self.sample_ids_BT
-        named = [x for x in (best_BTK, None if drawn_BT is None else drawn_BT[..., None]) if x is not None]
+        """Returns the ids to score the student at, `[N,J]`: the teacher's best, pi_old's best, the one it sampled."""
+        drawn_BT = self.sample_ids_BT
+        drawn_BT1 = None if drawn_BT is None else drawn_BT[..., None]
+        named = [x for x in (self.topk_ids_BTK, self.student_topk_ids_BTK, drawn_BT1) if x is not None]
         nothing_NK = torch.empty(int(picked_BT.sum()), 0, dtype=torch.long, device=picked_BT.device)
         return torch.cat(named, -1)[picked_BT] if named else nothing_NK
 
@@ -64,6 +67,7 @@ class TeacherSignal:
             topk_ids_BTK=ids[..., :topk] if named and ids is not None else None,
             topk_logprobs_BTK=best[..., :topk] if Need.TEACHER_TOPK in needs and best is not None else None,
             at_student_topk_BTK=given(Need.TEACHER_AT_STUDENT_TOPK, self.at_student_topk_BTK),
+            student_topk_ids_BTK=given(Need.STUDENT_AT_OLD_TOPK, self.student_topk_ids_BTK),
             sample_ids_BT=given(Need.TEACHER_SAMPLE, self.sample_ids_BT),
             hidden_BTH=given(Need.TEACHER_FULL, self.hidden_BTH),
             head=self.head if Need.TEACHER_FULL in needs else None,
