@@ -21,7 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from tgpo.cli.sweep_reports import ending, report
-from tgpo.config.compose import in_its_folder
+from tgpo.config.compose import in_its_group
 from tgpo.config.messages import literal
 from tgpo.errors import STOPPED, RequestError
 from tgpo.runs.keys import option_of
@@ -91,7 +91,7 @@ class TGPOSweeper(BasicSweeper):
         """Returns the cells. All are composed once, so that a wrong name ends the sweep before it begins."""
         if self.rerun:
             cells = read_plan(self.directory, arguments)
-            self.validate_batch_is_legal([list(map(in_its_folder, cell.overrides)) for cell in cells])
+            self.validate_batch_is_legal([list(map(in_its_group, cell.overrides)) for cell in cells])
             return cells
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -139,7 +139,7 @@ class TGPOSweeper(BasicSweeper):
 
 def overrides_of(cell: Cell, sweep: Path, for_launcher: list[str]) -> list[str]:
     """Returns the cell's overrides with its folder, which keeps its name whatever else is launched."""
-    return [*map(in_its_folder, cell.overrides), *for_launcher, f"hydra.sweep.dir={literal(str(sweep))}",
+    return [*map(in_its_group, cell.overrides), *for_launcher, f"hydra.sweep.dir={literal(str(sweep))}",
             f"hydra.sweep.subdir={literal(cell.folder)}"]  # fmt: skip
 
 

@@ -19,7 +19,8 @@ ROOMS = (
     "functional", "objectives",  # pure maths on tensors; one file an objective
     "tasks", "metrics",  # problems and rewards; what is measured
     "models",  # loading, the student's forward pass, weights, vLLM engines
-    "rollout", "teachers",  # Problem -> Rollout; tokens -> TeacherSignal
+    "rollout",  # Problem -> Rollout
+    "contexts", "teachers",  # what the teacher reads before the response; tokens -> TeacherSignal
     "config", "build",  # composed and checked; from a checked request to models
     "preflight", "evaluation", "demonstrations",
     "training",  # rollouts -> ScoredBatch -> loss -> step -> checkpoint, round and round
@@ -33,7 +34,8 @@ BESIDES = {
     "functional": {"types", "errors"},
     "objectives": {"types", "functional"},
     "tasks": {"errors", "types", "runs"},
-    "teachers": {"errors", "options", "types", "runtime", "functional", "models"},
+    "contexts": {"errors", "options", "types", "models", "rollout"},
+    "teachers": {"errors", "options", "types", "runtime", "functional", "models", "rollout", "contexts"},
     "report": {"errors", "types", "runs", "metrics"},  # reads files and no model code
 }
 

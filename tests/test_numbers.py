@@ -196,6 +196,8 @@ def test_equal_rewards_after_a_gradient_leave_momentum_alone():
 class Corrupt:
     """The real teacher, one of whose answers has a number in it that is not finite."""
 
+    together = False
+
     def __init__(self, teacher, name: str, value: float) -> None:
         self.teacher, self.name, self.value, self.states_width = teacher, name, value, teacher.states_width
 
@@ -224,7 +226,9 @@ def test_a_teacher_whose_scores_are_not_finite_stops_the_run(objective, value):
     needs = trainer.objective.needs & TEACHER_NEEDS & set(ANSWERS)
     for need in needs:
         corrupt = small(f"objective={objective}", "metrics.divergence_every=0").trainer
-        corrupt.collector.teacher = Corrupt(corrupt.collector.teacher, ANSWERS[need], value)
+        corrupt.collector.panel.members[0].teacher = Corrupt(
+            corrupt.collector.panel.members[0].teacher, ANSWERS[need], value
+        )
         before = weights(corrupt)
         with pytest.raises(RequestError, match=f"of the teacher's {ANSWERS[need]} are not finite; check its weights"):
             corrupt.step(1)
@@ -241,7 +245,9 @@ def test_a_step_that_stops_between_two_updates_leaves_no_checkpoint(tmp_path):
         def score(self, tokens, query):
             return (super() if trainer.mid_step else self.teacher).score(tokens, query)
 
-    trainer.collector.teacher = CorruptInTheSecond(trainer.collector.teacher, "hidden_BTH", math.nan)
+    trainer.collector.panel.members[0].teacher = CorruptInTheSecond(
+        trainer.collector.panel.members[0].teacher, "hidden_BTH", math.nan
+    )
     with pytest.raises(RequestError, match="are not finite"):
         list(driven(parts, tmp_path))
     assert not torch.equal(weights(trainer), before)

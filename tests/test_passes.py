@@ -69,7 +69,9 @@ def test_a_teacher_answers_the_same():
         small("train.threads=1", "train.max_tokens_per_micro_batch=150", f"train.passes_at_once={n}") for n in (1, 3)
     ]
     tokens = parts[0].trainer.collector.collect(1, parts[0].trainer.objective, 0).batch.tokens
-    first, second = (p.trainer.collector.teacher.score(tokens, TeacherQuery(topk=3, full=True)) for p in parts)
+    first, second = (
+        p.trainer.collector.panel.members[0].teacher.score(tokens, TeacherQuery(topk=3, full=True)) for p in parts
+    )
     for name in ("sampled_logprobs_BT", "topk_ids_BTK", "topk_logprobs_BTK", "hidden_BTH"):
         assert torch.equal(getattr(first, name), getattr(second, name)), name
 

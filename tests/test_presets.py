@@ -10,9 +10,7 @@ from tgpo.options import RunOptions
 
 TASK = "task=arithmetic"  # theirs is on the hub
 REAL_STUDENTS = [name for name in group_choices("student") if not name.startswith("tiny")]
-REAL_TEACHERS = [
-    name for name in group_choices("teacher") if name not in ("none", "tiny") and not name.startswith("tiny-")
-]
+REAL_TEACHERS = [name for name in group_choices("teacher") if not name.startswith(("none", "tiny", "self"))]
 
 
 def options(*overrides: str) -> RunOptions:

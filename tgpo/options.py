@@ -60,6 +60,33 @@ class TeacherOptions(Options):
     config: dict[str, Any]
     extra_tokens: Literal["refuse", "drop"]
     other_eos: Literal["refuse", "ignore"]
+    # with defaults, so that older runs can be resumed
+    weights: Literal["model", "initial", "live", "ema"] = "model"
+    decay: Beta = 0.99
+    chat_template: str = "student"
+    template_arguments: dict[str, Any] = Field(default_factory=dict)
+    system_prompt: str | None = None
+    context: dict[str, Any] = Field(default_factory=lambda: {"_target_": "tgpo.contexts.none.NoContext"})
+
+    @property
+    def follows_the_student(self) -> bool:
+        """Whether its weights change as the student trains."""
+        return self.weights in ("live", "ema")
+
+    @model_validator(mode="after")
+    def _the_student_is_in_this_process(self) -> TeacherOptions:
+        if self.follows_the_student and self.backend != "hf":
+            raise ValueError(
+                f"weights={self.weights}: these are weights of the student that trains in this process; use "
+                f"teacher.backend=hf, not {self.backend}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _template_is_known(self) -> TeacherOptions:
+        if self.chat_template == "own" and self.backend == "server":
+            raise ValueError("chat_template=own: that of a teacher behind a server is not known here; give a file")
+        return self
 
     @property
     def local_path(self) -> str | None:

@@ -69,7 +69,10 @@ def load_rollout(request: Request, student: Student, longest: int) -> RolloutEng
 
 
 def load_teacher(request: Request, device: torch.device, vocabulary: int, longest: int) -> Teacher:
-    """Loads the teacher. Its module, such as `tgpo/teachers/hf.py`, is imported only if it is used."""
+    """Loads a teacher that has weights of its own, or the student's as they were before training.
+
+    Its module, such as `tgpo/teachers/hf.py`, is imported only if it is used.
+    """
     options, train, teacher = request.options, request.options.train, request.options.teacher
     assert teacher.path is not None
     if teacher.backend == "server":

@@ -66,6 +66,7 @@ class SharedTeacher:
     """
 
     states_width = None
+    together = False
 
     def __init__(self, teacher: Teacher) -> None:
         self.teacher = teacher

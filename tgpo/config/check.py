@@ -16,9 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 import tgpo.config.folders  # noqa: F401  registers the resolvers that configurations use
 from tgpo.config.messages import explain_validation, option_names
 from tgpo.config.request import Request
+from tgpo.contexts.prompts import AS_THE_STUDENT, OWN
 from tgpo.errors import RequestError, first_line
 from tgpo.models.loading import asks_for_the_time
-from tgpo.options import RunOptions, StudentOptions
+from tgpo.options import RunOptions
 
 
 def check(config: DictConfig | dict[str, Any], today: str | None = None) -> Request:
@@ -29,22 +30,40 @@ def check(config: DictConfig | dict[str, Any], today: str | None = None) -> Requ
     resolved = to_container(config) if isinstance(config, DictConfig) else dict(config)
     try:
         options = RunOptions.model_validate(resolved)
-        if needs_date(options.student):
+        if options.teacher.weights != "model":
+            resolved["teacher"] = resolved["teacher"] | of_the_student(options)
+            options = RunOptions.model_validate(resolved)
+        if needs_date(options):
             resolved["student"] = resolved["student"] | {"date": today or datetime.date.today().isoformat()}
             options = RunOptions.model_validate(resolved)
     except ValidationError as error:
         raise RequestError(explain_validation(error, option_names(RunOptions), "")) from error
     objective, task = instantiate_section(resolved, "objective"), instantiate_section(resolved, "task")
+    resolved["teacher"].setdefault("context", options.teacher.context)  # absent in runs made before it existed
+    context = instantiate_section(resolved, "teacher.context")
     # each null is replaced by the value that it stands for, so that the run's record says what was used
     resolved["objective"] = {"_target_": resolved["objective"]["_target_"], **settings(objective)}
     benchmarks = tuple(instantiate_section(resolved, f"eval.benchmarks.{name}") for name in options.eval.benchmarks)
-    return Request(options, objective, task, resolved, benchmarks)
+    return Request(options, objective, task, context, resolved, benchmarks)
 
 
-def needs_date(student: StudentOptions) -> bool:
+def of_the_student(options: RunOptions) -> dict[str, Any]:
+    """Returns the options of a teacher that has weights of the student's own: the student's path instead of the
+    teacher's, so that everything that reads or checks the teacher's files finds them."""
+    student, weights = options.student, options.teacher.weights
+    same = {"path": student.path, "revision": student.revision, "config": student.config}
+    return {"name": f"self-{weights}", **same, "extra_tokens": "refuse", "other_eos": "refuse"}
+
+
+def needs_date(options: RunOptions) -> bool:
     """Returns whether prompts depend on the date and none is given; False if the model is not on this machine."""
+    student, teacher = options.student, options.teacher
+    templates = [(student.path, student.revision, student.chat_template)]
+    if teacher.chat_template != AS_THE_STUDENT and teacher.local_path is not None:
+        named = None if teacher.chat_template == OWN else teacher.chat_template
+        templates.append((teacher.local_path, teacher.revision, named))
     try:
-        return student.date is None and asks_for_the_time(student.path, student.revision, student.chat_template)
+        return student.date is None and any(asks_for_the_time(*template) for template in templates)
     except (RequestError, OSError, UnicodeDecodeError):
         return False  # the preflight says what is wrong with the path or the template
 

@@ -87,17 +87,20 @@ def nested_hydra() -> Iterator[None]:
 
 
 def prepared(override: str) -> str:
-    """Returns the override for Hydra: with current names, the experiment's folder added, and existing paths quoted."""
-    return quoted(in_its_folder(current_override(override)))
+    """Returns the override for Hydra: with current names, the names of Hydra's groups, and existing paths quoted."""
+    return quoted(in_its_group(current_override(override)))
 
 
-def in_its_folder(override: str) -> str:
-    """Returns `experiment=ablation/length` for `experiment=length`, if that folder of `conf/experiment/` holds it.
+def in_its_group(override: str) -> str:
+    """Returns the override as Hydra's groups are named: `experiment=ablation/length` for `experiment=length`, and
+    `teacher/context=hint` for `teacher.context=hint`, which reads like the option that it is.
 
-    The folders sort the experiments by kind. An experiment is named without its folder; older names that contain the
-    folder, such as `ablation_weight` or `paper_7b`, are accepted too.
+    The folders of `conf/experiment/` sort the experiments by kind. An experiment is named without its folder; older
+    names that contain the folder, such as `ablation_weight` or `paper_7b`, are accepted too.
     """
     key, _, value = override.partition("=")
+    if key == "teacher.context":
+        return f"teacher/context={value}"
     if key != "experiment":
         return override
     root = CONF / "experiment"

@@ -18,5 +18,6 @@ class Request:
     options: RunOptions
     objective: Any
     task: Any
+    context: Any
     resolved: dict[str, Any]
     benchmarks: tuple[Any, ...] = ()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from tgpo.config.eval_sets import eval_sets
 from tgpo.config.request import Request
+from tgpo.contexts.prompts import load_prompts
 from tgpo.rollout.base import encode_prompts
 from tgpo.types.problem import Problem
 
@@ -76,10 +77,12 @@ def sequence_budgets(request: Request, tokenizer: Any) -> list[SequenceBudget]:
     return _budgets[request]
 
 
-def longest_prompt(problems: Sequence[Problem], tokenizer: Any) -> tuple[int, str]:
+def longest_prompt(problems: Sequence[Problem], tokenizer: Any, **arguments: Any) -> tuple[int, str]:
     """Returns the number of tokens of the longest prompt, and the id of its problem."""
     longest = sorted(problems, key=lambda p: len(p.system or "") + len(p.prompt))[-MOST_CHARACTERS:]
-    return max((len(ids), p.id) for ids, p in zip(encode_prompts(tokenizer, longest), longest, strict=True))
+    return max(
+        (len(ids), p.id) for ids, p in zip(encode_prompts(tokenizer, longest, **arguments), longest, strict=True)
+    )
 
 
 def longest_sequence(request: Request, tokenizer: Any) -> int:
@@ -89,4 +92,18 @@ def longest_sequence(request: Request, tokenizer: Any) -> int:
 
 def longest_scored(request: Request, tokenizer: Any) -> int:
     """Returns the tokens of the longest prompt and response that the teacher reads."""
-    return sequence_budgets(request, tokenizer)[0].longest
+    return scored_budget(request, tokenizer).longest
+
+
+def scored_budget(request: Request, tokenizer: Any) -> SequenceBudget:
+    """Returns the budget of what the teacher reads: the longest prompt of its own, and a response of the student's."""
+    budget = sequence_budgets(request, tokenizer)[0]
+    prompts = load_prompts(request.options, request.context, tokenizer, None)
+    if prompts is None:
+        return budget
+    turns = prompts.possible(training_problems(request, request.options.train.steps))
+    if not turns:  # the preflight says so
+        return budget
+    length, problem = longest_prompt(turns, prompts.tokenizer, **prompts.arguments)
+    quoted = budget.cap if prompts.context.quotes_a_response else 0
+    return replace(budget, prompt=length + quoted, problem=problem)

@@ -20,7 +20,7 @@ from tgpo.functional.scoring import (
     widen,
 )
 from tgpo.types.scores import RowDivergence
-from tgpo.types.teacher import Head
+from tgpo.types.teacher import Head, TeacherQuery
 
 
 class Against(NamedTuple):
@@ -140,6 +140,35 @@ class ChunkedScores(torch.autograd.Function):
         if weight_gradient_VH is not None:
             weight_gradient_VH = weight_gradient_VH.to(weight_VH.dtype)
         return hidden_gradient_NH, weight_gradient_VH, *[None] * 6
+
+
+def answer_query(
+    head: Head, hidden_NH: Tensor, tokens_N: Tensor, picked_BT: Tensor, query: TeacherQuery, vocabulary: int, rows: int
+) -> dict[str, Tensor]:
+    """Returns what `query` requests for the tokens that `picked_BT` selects, row by row, under the names of
+    `TeacherSignal`.
+
+    Args:
+        hidden_NH: the states that predict `tokens_N`.
+        rows: the most rows whose logits exist at one time.
+    """
+    answers = {"hidden_BTH": hidden_NH} if query.full else {}
+    at_ids_NJ = None if query.at_ids_BTK is None else query.at_ids_BTK[picked_BT]
+    uniform_N = None if query.uniform_BT is None else query.uniform_BT[picked_BT]
+    if not (query.sampled or query.topk or at_ids_NJ is not None or uniform_N is not None):
+        return answers  # the policy, which reads the hidden states, runs the head
+    nothing_NJ = tokens_N.new_empty(len(tokens_N), 0)
+    asked_NJ = nothing_NJ if at_ids_NJ is None else at_ids_NJ
+    scores = score_teacher_hidden(head, hidden_NH, tokens_N, query.topk, asked_NJ, uniform_N, vocabulary, rows)
+    if query.sampled:
+        answers["sampled_logprobs_BT"] = scores.logprobs_N
+    if query.topk:
+        answers |= {"topk_ids_BTK": scores.topk_ids_NK, "topk_logprobs_BTK": scores.topk_logprobs_NK}
+    if at_ids_NJ is not None:
+        answers["at_student_topk_BTK"] = scores.at_ids_NJ
+    if uniform_N is not None:
+        answers["sample_ids_BT"] = scores.sample_N
+    return answers
 
 
 def slices(count: int, size: int) -> list[slice]:

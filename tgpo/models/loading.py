@@ -51,14 +51,19 @@ def cached_snapshot(path: str, revision: str | None = None) -> Path | None:
 
 
 def load_tokenizer(
-    path: str, revision: str | None = None, chat_template: str | None = None, date: str | None = None
+    path: str,
+    revision: str | None = None,
+    chat_template: str | None = None,
+    date: str | None = None,
+    option: str = "student.chat_template",
 ) -> Any:
     """Returns the tokenizer. `chat_template` is a file, or the name of a template in this package; None keeps the
-    tokenizer's own. `date` is the ISO date that the template is told if it asks for the time; None for the clock's."""
+    tokenizer's own; `option` is where it was given. `date` is the ISO date that the template is told if it asks for the
+    time; None for the clock's."""
     source = resolve(path, revision)
     tokenizer = tokenizer_class(Path(source)).from_pretrained(source, trust_remote_code=False, local_files_only=True)
     if chat_template is not None:
-        tokenizer.chat_template = read_template(chat_template)
+        tokenizer.chat_template = read_template(chat_template, option)
     if date is not None:  # a variable of the template has precedence over transformers' function of this name
         now = datetime.fromisoformat(date).strftime
         tokenizer.apply_chat_template = partial(tokenizer.apply_chat_template, strftime_now=now)
@@ -82,11 +87,11 @@ def tokenizer_class(folder: Path) -> Any:
     return transformers.TokenizersBackend if named else transformers.AutoTokenizer
 
 
-def read_template(name: str) -> str:
+def read_template(name: str, option: str = "student.chat_template") -> str:
     shipped = {path.stem: path for path in TEMPLATES.glob("*.jinja")}
     path = shipped.get(name, Path(name))
     if not path.is_file():
-        raise RequestError(f"student.chat_template={name}: no such file{did_you_mean(name, shipped)}")
+        raise RequestError(f"{option}={name}: no such file{did_you_mean(name, shipped)}")
     return path.read_text(encoding="utf-8")
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tgpo.functional.head import Against, score_hidden
+from tgpo.functional.head import Against, answer_query, score_hidden
 from tgpo.functional.scoring import student_scores
 from tgpo.functional.sequence import join
 from tgpo.models.loading import precision
+from tgpo.models.weights import head_weight, without_adapters
 from tgpo.types.batch import TokenBatch
 from tgpo.types.scores import RowDivergence, StudentScores
-from tgpo.types.teacher import TeacherSignal
+from tgpo.types.teacher import Head, TeacherQuery, TeacherSignal
 
 
 class Policy(nn.Module):
@@ -46,21 +48,45 @@ class Policy(nn.Module):
     def device(self) -> torch.device:
         return self.model.device
 
+    @torch.no_grad()
+    def answer(self, tokens: TokenBatch, query: TeacherQuery, adapters: bool = True) -> dict[str, Tensor]:
+        """Returns what `query` requests, as a teacher does (`tgpo.functional.head.answer_query`).
+
+        Args:
+            adapters: False leaves the adapters out, which gives the student as it was before training.
+        """
+        # through `forward`, because it is there that a sharded module gathers its weights
+        with without_adapters(self.model) if not adapters else nullcontext():
+            return self(tokens, query=query)
+
+    def head(self, adapters: bool = True) -> Head:
+        """Returns the output head with a copy of its weights, without gradient, in the type that it multiplies in.
+
+        All processes call it together.
+        """
+        weight_VH = head_weight(self.model, adapters)
+        copy_VH = weight_VH.bfloat16() if self.dtype == "bfloat16" else weight_VH.clone()
+        return partial(nn.functional.linear, weight=copy_VH)
+
     def forward(
         self,
         tokens: TokenBatch,
         teacher: TeacherSignal | None = None,
         topk: int = 0,
         divergence: RowDivergence | None = None,
-    ) -> StudentScores:
+        query: TeacherQuery | None = None,
+    ) -> Any:
         """Returns scores at every unmasked response position and 0 elsewhere, with gradient where it is enabled.
 
         Args:
             teacher: the student is also scored at the tokens that this signal names.
             topk: how many of the student's own best tokens to return.
             divergence: of the two complete distributions; needs the teacher's hidden states and head.
+            query: answer this instead; see `answer`.
         """
         with precision(self.device, self.dtype), self._recomputing():
+            if query is not None:
+                return self._answers(tokens, query)
             return self._scores(tokens, teacher or TeacherSignal(), topk, divergence)
 
     @contextmanager
@@ -76,6 +102,13 @@ class Policy(nn.Module):
         finally:
             for block in blocks:
                 block.training = False
+
+    def _answers(self, tokens: TokenBatch, query: TeacherQuery) -> dict[str, Tensor]:
+        joined = join(tokens)
+        hidden_BSH = self.model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
+        hidden_NH, head = hidden_BSH[joined.row_N, joined.position_N], self.model.get_output_embeddings()
+        budget = self.vocabulary, self.rows_per_chunk
+        return answer_query(head, hidden_NH, joined.token_N, tokens.mask_BT > 0, query, *budget)
 
     def _scores(
         self, tokens: TokenBatch, teacher: TeacherSignal, topk: int, divergence: RowDivergence | None

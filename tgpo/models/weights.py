@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,20 @@ def save_adapters(weights: dict[str, Tensor], model: Any, folder: Path, base: st
     save_file({name: value.cpu().contiguous() for name, value in weights.items()}, folder / "adapter_model.safetensors")
 
 
+def trained_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Returns the weights that training changes, under their own names: the adapters if there are any, else all. All
+    processes must call it together."""
+    state: dict[str, Tensor] = model.state_dict()
+    adapters = [name for name in state if is_adapter(name)]
+    return {name: full_tensor(state[name]).clone() for name in adapters or state}
+
+
+def restore_trained(file: Path, model: PreTrainedModel) -> None:
+    options = StateDictOptions(full_state_dict=True, strict=False)
+    saved: dict[str, Any] = load_file(file)
+    set_model_state_dict(model, saved, options=options)
+
+
 def restore_adapters(folder: Path, model: PreTrainedModel) -> None:
     saved = load_file(folder / "adapter_model.safetensors")
     state: dict[str, Any] = {
@@ -78,6 +94,44 @@ def restore_adapters(folder: Path, model: PreTrainedModel) -> None:
     }
     options = StateDictOptions(full_state_dict=True, strict=False)
     set_model_state_dict(model, state, options=options)
+
+
+@contextmanager
+def without_adapters(model: PreTrainedModel) -> Iterator[None]:
+    """Leaves the adapters out of the passes made inside, which are then those of the base model.
+
+    The flag is set directly, as peft's own switch would also change which weights are trained. It holds in all threads.
+    """
+    layers: list[Any] = [module for module in model.modules() if hasattr(module, "lora_A")]
+    for layer in layers:
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
+
+
+def head_weight(model: PreTrainedModel, adapters: bool) -> Tensor:
+    """Returns the output head's matrix, `[V,H]`, without gradient; its own adapters are merged into it, or left out.
+
+    With several processes, all must call it together.
+    """
+    head: Any = model.get_output_embeddings()
+    if not hasattr(head, "lora_A"):
+        return full_tensor(head.weight)
+    weight_VH = full_tensor(head.base_layer.weight)
+    if adapters:
+        up, down = full_tensor(head.lora_B["default"].weight), full_tensor(head.lora_A["default"].weight)
+        weight_VH = weight_VH + head.scaling["default"] * (up @ down)
+    return weight_VH
+
+
+def copied(model: PreTrainedModel, share_frozen: bool) -> PreTrainedModel:
+    """Returns a copy of the model that is not trained. `share_frozen`: weights that the model does not train, such as
+    the base of adapters, are not copied but shared."""
+    shared = {id(p): p for p in model.parameters() if not p.requires_grad} if share_frozen else {}
+    return copy.deepcopy(model, shared).requires_grad_(False)
 
 
 def copy_into(model: PreTrainedModel, source: PreTrainedModel) -> None:

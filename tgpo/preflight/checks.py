@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from tgpo.config.request import Request
 from tgpo.errors import ProblemsError, RequestError
-from tgpo.preflight import files, lengths, machine, objective, tokens
+from tgpo.preflight import contexts, files, lengths, machine, objective, tokens
 from tgpo.preflight.look import Inspection, Note
 
 State = Literal["problem", "note", "in order", "not looked at"]
@@ -59,8 +59,9 @@ CHECKS = (
     Check("widths", lengths.check_widths, ("tokenizers", *CONFIGS, *SHAPES)),
     Check("problems", lengths.check_problems, ("chat template",)),
     Check("training prompts", lengths.check_training_prompts, ("problems",), of_models=False),
+    Check("teacher's prompts", contexts.check_teacher_prompts, ("problems", "tokenizers")),
     Check("held-out prompts", lengths.check_held_out_prompts, ("chat template", "problems")),
-    Check("lengths", lengths.check_lengths, ("problems", *CONFIGS)),
+    Check("lengths", lengths.check_lengths, ("problems", "teacher's prompts", *CONFIGS)),
     Check("teacher's server", lengths.check_server, ("problems",)),
     Check("demonstrations given", objective.check_given_demonstrations, ("problems",), of_models=False),
     Check("memory", machine.check_memory, ("lengths",), of_models=False),

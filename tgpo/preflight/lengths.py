@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tgpo.config.sizes import longest_scored, longest_sequence, max_teacher_topk, sequence_budgets, training_problems
+from tgpo.config.sizes import (
+    longest_scored,
+    longest_sequence,
+    max_teacher_topk,
+    scored_budget,
+    sequence_budgets,
+    training_problems,
+)
 from tgpo.errors import RequestError
 from tgpo.preflight.look import Inspection
 from tgpo.rollout.base import render, template_fix
@@ -47,13 +54,15 @@ def check_held_out_prompts(look: Inspection) -> None:
         check_rendered(look.tokenizer, each.eval_problems()[:FIRST])
 
 
-def check_rendered(tokenizer: Any, problems: Sequence[Problem]) -> str:
+def check_rendered(
+    tokenizer: Any, problems: Sequence[Problem], option: str = "student.chat_template", **arguments: Any
+) -> str:
     """Raises RequestError if the chat template leaves a question or a system prompt out; white space may change."""
-    prompts = render(tokenizer, problems, tokenize=False)
+    prompts = render(tokenizer, problems, tokenize=False, **arguments)
     for problem, prompt in zip(problems, prompts, strict=True):
         for what, text in (("question", problem.prompt), ("system prompt", problem.system or "")):
             if "".join(text.split()) not in "".join(prompt.split()):
-                fix = template_fix(what == "system prompt")
+                fix = template_fix(what == "system prompt", option)
                 raise RequestError(f"the chat template leaves the {what} of {problem.id} out of the prompt; {fix}")
     return prompts[0]
 
@@ -87,7 +96,7 @@ def check_lengths(look: Inspection) -> str:
     for role, config in look.configs.items():
         room = getattr(config, "max_position_embeddings", None)
         scored = role == "teacher" and options.teacher.backend == "vllm"  # vLLM generates one token more
-        for each in budgets if role == "student" else budgets[:1]:
+        for each in budgets if role == "student" else [scored_budget(look.request, look.tokenizer)]:
             if room is not None and each.longest + scored > room:
                 fits = room - scored - each.prompt
                 fix = f"use at most {fits}" if fits > 0 else "leave that problem out"

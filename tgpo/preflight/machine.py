@@ -13,6 +13,7 @@ from tgpo.preflight.look import Inspection, Note
 from tgpo.preflight.memory import Plan, Shape, arithmetic, checkpoint_bytes, passing, permanent, shape_of
 from tgpo.runs.directory import complete
 from tgpo.runtime.torchrun import process_count, process_count_here
+from tgpo.types.problem import Need
 
 GIB = 2**30
 
@@ -76,6 +77,8 @@ def plan_of(look: Inspection) -> Plan:
         rollout=rollout.backend,
         teacher="none" if options.teacher.path is None else options.teacher.backend,
         scores_old=rollout.old_logprobs == "recompute",
+        teacher_weights=options.teacher.weights,
+        reference=Need.REFERENCE_SAMPLED in look.request.objective.needs,
         passes=train.passes(on_cpu, process_count(), os.cpu_count() or 1),
     )
 

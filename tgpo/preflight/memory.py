@@ -46,6 +46,8 @@ class Plan:
     rollout: str  # hf or vllm
     teacher: str  # none, hf, vllm or server
     scores_old: bool  # whether the trainer scores the rollouts again before the update
+    teacher_weights: str = "model"
+    reference: bool = False  # whether the student as it was before training scores the rollouts too
     passes: int = 1  # micro-batches that are processed at the same time, on CPU
 
 
@@ -98,8 +100,28 @@ def permanent(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, fl
     if plan.second_gradient:
         held["second gradient"] = width * trained / plan.processes
     if teacher is not None and plan.teacher == "hf":
-        held["teacher"] = BYTES[plan.dtype] * teacher.parameters
+        held |= teaching(student, teacher, plan, width * trained / plan.processes)
+    elif plan.reference and not plan.adapters:
+        held["reference"] = BYTES[plan.dtype] * student.parameters
     return held
+
+
+def teaching(student: Shape, teacher: Shape, plan: Plan, trained: float) -> dict[str, float]:
+    """Returns the bytes of a teacher that runs in this process without vLLM, and of the reference beside it.
+
+    Weights of the student's own cost nothing more while it is there as it is: as it stands (`live`), or as it was
+    before it had adapters (`initial`). An average of them takes as much as what is trained.
+    """
+    own = 0.0 if plan.adapters else float(BYTES[plan.dtype] * student.parameters)
+    reference = {"reference": own} if plan.reference and own else {}
+    if plan.teacher_weights == "live":
+        return reference
+    if plan.teacher_weights == "ema":
+        base = 4 * student.parameters / plan.processes if plan.adapters and plan.processes > 1 else 0
+        return {"teacher, an average": trained + base, **reference}
+    if plan.teacher_weights == "initial":
+        return {"teacher": own}
+    return {"teacher": float(BYTES[plan.dtype] * teacher.parameters), **reference}
 
 
 def trained_parameters(student: Shape, adapters: int) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tgpo.config.sizes import max_demonstrations, objective_name, training_problems
 from tgpo.errors import RequestError, program
+from tgpo.models.loading import load_config
 from tgpo.preflight.look import Inspection
 from tgpo.preflight.tokens import student_ends
 from tgpo.runtime.torchrun import process_count
@@ -31,8 +32,29 @@ def check_objective(look: Inspection) -> str:
             f"objective.demonstrations fill a group of {options.rollout.group_size}: with no rollout beside them they "
             "teach nothing; use fewer, or raise rollout.group_size"
         )
+    check_present_student(look)
     needs = ", ".join(sorted(need.value for need in objective.needs)) or "nothing but the rollouts"
     return f"{objective_name(request)}: {options.student.name} and {options.teacher.name}; needs {needs}"
+
+
+def check_present_student(look: Inspection) -> None:
+    """Raises RequestError where the student as it stands (`teacher.weights=live`) could change while a batch is scored.
+
+    That is where whole distributions are asked for, for each micro-batch because they are too large to keep for the
+    batch, and the batch makes several updates.
+    """
+    request, train, rollout = look.request, look.options.train, look.options.rollout
+    live = look.options.teacher.weights == "live" and Need.TEACHER_FULL in request.objective.needs
+    if not live or train.updates_per_batch == 1:
+        return
+    config = load_config(look.options.student.path, look.options.student.revision, look.options.student.config)
+    most = rollout.prompts_per_batch * rollout.group_size * rollout.max_response_length * config.hidden_size
+    if process_count() > 1 or most > train.max_logits:
+        raise RequestError(
+            f"teacher.weights=live with objective={objective_name(request)} and train.updates_per_batch="
+            f"{train.updates_per_batch}: the teacher would change between the updates of a batch; use one update, "
+            "objective.topk, or teacher.weights=ema"
+        )
 
 
 def check_backends(look: Inspection) -> str:

@@ -43,15 +43,16 @@ class RolloutEngine(Protocol):
         ...
 
 
-def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
+def encode_prompts(tokenizer, problems: Sequence[Problem], **arguments: Any) -> list[tuple[int, ...]]:
     """Returns the token ids of each problem as one user turn, after its system turn if any, with the start of the
-    model's turn. Raises RequestError if the chat template cannot render a problem."""
-    prompts = render(tokenizer, problems, tokenize=True, return_dict=False)
+    model's turn; `arguments` are variables of the chat template. Raises RequestError if it cannot render a problem."""
+    prompts = render(tokenizer, problems, tokenize=True, return_dict=False, **arguments)
     return [tuple(ids) for ids in prompts]
 
 
 def render(tokenizer, problems: Sequence[Problem], **options: Any) -> list[Any]:
-    """Returns each problem's prompt as the chat template renders it; `options` are those of `apply_chat_template`."""
+    """Returns each problem's prompt as the chat template renders it; `options` are those of `apply_chat_template`, and
+    variables of the template."""
     try:
         return tokenizer.apply_chat_template([*map(turns, problems)], add_generation_prompt=True, **options)
     except Exception as error:  # a template can raise any error, and not only jinja2's
@@ -63,9 +64,9 @@ def render(tokenizer, problems: Sequence[Problem], **options: Any) -> list[Any]:
         ) from error
 
 
-def template_fix(system: bool) -> str:
+def template_fix(system: bool, option: str = "student.chat_template") -> str:
     """Returns what to do about a chat template, as the end of a message; `system`: a system prompt may be the cause."""
-    other = "give another template with student.chat_template"
+    other = f"give another template with {option}"
     return f"drop the system prompt (system_prompt='' in the same section), or {other}" if system else other
 
 

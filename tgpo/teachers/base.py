@@ -24,7 +24,10 @@ class Teacher(Protocol):
     """Scores the student's tokens in the student's own states, at temperature 1, in float32.
 
     `states_width` is the width of the hidden states if a caller may keep them for a whole batch, otherwise None.
+    `together` says whether all processes must make each pass at the same time, as each holds a part of the weights.
     """
+
+    together: bool
 
     @property
     def states_width(self) -> int | None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,12 +10,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tgpo.functional.batching import by_token_budget
-from tgpo.functional.head import score_teacher_hidden
+from tgpo.functional.head import answer_query
 from tgpo.functional.sequence import join, scatter
 from tgpo.models.loading import load_model
 from tgpo.runtime.parallel_map import SEQUENTIAL, ParallelMap
 from tgpo.types.batch import TokenBatch
 from tgpo.types.teacher import TeacherQuery, TeacherSignal
+
+# the rows of one forward pass, their mask, and the values of their unmasked tokens
+PassScores = tuple[Tensor, Tensor, dict[str, Tensor]]
 
 
 class HFTeacher:
@@ -27,6 +30,8 @@ class HFTeacher:
         max_tokens: the most tokens of one forward pass, padding included.
         parallel: the map that runs several forward passes at a time; must not be the one the caller's passes run in.
     """
+
+    together = False
 
     def __init__(
         self,
@@ -43,51 +48,32 @@ class HFTeacher:
         self.states_width: int = self.model.get_output_embeddings().in_features
 
     def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
-        batch, width = tokens.response_BT.shape
-
-        def answer(rows: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        def answer(rows: Tensor) -> PassScores:
             part = tokens.select(rows)
-            mask_BT = part.mask_BT
-            return rows, mask_BT, self._score(part, query.select(rows, mask_BT.shape[1]), mask_BT > 0)
+            return rows, part.mask_BT, self._score(part, query.select(rows, part.mask_BT.shape[1]))
 
-        grids: dict[str, Tensor] = {}
-        for rows, mask_BT, values in self.parallel.map(answer, by_token_budget(tokens.length_B, self.max_tokens)):
-            for name, values_N in values.items():
-                grid = grids.setdefault(name, values_N.new_zeros(batch, width, *values_N.shape[1:]))
-                grid[rows, : mask_BT.shape[1]] = scatter(values_N, mask_BT)
+        parts = self.parallel.map(answer, by_token_budget(tokens.length_B, self.max_tokens))
         head = self.model.get_output_embeddings() if query.full else None
-        return TeacherSignal(**grids, head=head)  # pyright: ignore[reportArgumentType]  the keys name tensor fields
+        return TeacherSignal(**on_grid(parts, tokens.mask_BT), head=head)  # pyright: ignore[reportArgumentType]
 
     @torch.no_grad()
-    def _score(self, tokens: TokenBatch, query: TeacherQuery, picked_BT: Tensor) -> dict[str, Tensor]:
+    def _score(self, tokens: TokenBatch, query: TeacherQuery) -> dict[str, Tensor]:
         """Makes one forward pass; returns what `query` requests for the unmasked response tokens, row by row."""
-        at_ids_NJ = None if query.at_ids_BTK is None else query.at_ids_BTK[picked_BT]
-        uniform_N = None if query.uniform_BT is None else query.uniform_BT[picked_BT]
         joined = join(tokens)
         hidden_BSH = self.model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
-        hidden_NH = hidden_BSH[joined.row_N, joined.position_N]
-        answers = {"hidden_BTH": hidden_NH} if query.full else {}
-        if not (query.sampled or query.topk or at_ids_NJ is not None or uniform_N is not None):
-            return answers  # the policy, which reads the hidden states, runs the head
-        scores = score_teacher_hidden(
-            self.model.get_output_embeddings(),
-            hidden_NH,
-            joined.token_N,
-            query.topk,
-            joined.token_N.new_empty(len(joined.token_N), 0) if at_ids_NJ is None else at_ids_NJ,
-            uniform_N,
-            self.vocabulary,
-            self.rows_per_chunk,
-        )
-        if query.sampled:
-            answers["sampled_logprobs_BT"] = scores.logprobs_N
-        if query.topk:
-            answers |= {"topk_ids_BTK": scores.topk_ids_NK, "topk_logprobs_BTK": scores.topk_logprobs_NK}
-        if at_ids_NJ is not None:
-            answers["at_student_topk_BTK"] = scores.at_ids_NJ
-        if uniform_N is not None:
-            answers["sample_ids_BT"] = scores.sample_N
-        return answers
+        hidden_NH, head = hidden_BSH[joined.row_N, joined.position_N], self.model.get_output_embeddings()
+        budget = self.vocabulary, self.rows_per_chunk
+        return answer_query(head, hidden_NH, joined.token_N, tokens.mask_BT > 0, query, *budget)
+
+
+def on_grid(parts: Iterable[PassScores], mask_BT: Tensor) -> dict[str, Tensor]:
+    """Returns the values of parts of a batch on the grid of the whole batch; 0 elsewhere."""
+    grids: dict[str, Tensor] = {}
+    for rows, part_mask_BT, values in parts:
+        for name, values_N in values.items():
+            grid = grids.setdefault(name, values_N.new_zeros(*mask_BT.shape, *values_N.shape[1:]))
+            grid[rows, : part_mask_BT.shape[1]] = scatter(values_N, part_mask_BT)[: len(rows)]
+    return grids
 
 
 def load(

@@ -42,6 +42,7 @@ class ServerTeacher:
     """
 
     states_width = None  # a server returns prompt log-probabilities only
+    together = False
 
     def __init__(self, model: str, options: ServerOptions, shared: int | None = None) -> None:
         self.model, self.options, self.shared = model, options, shared

@@ -16,6 +16,7 @@ class VLLMTeacher:
     """The `vllm` teacher backend; `engine` is a `vllm.LLM` made for at least the largest top-k of any query."""
 
     states_width = None  # vLLM returns prompt log-probabilities only
+    together = False
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine

@@ -26,12 +26,21 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from tgpo.models.policy import Policy
-from tgpo.models.weights import adapter_weights, plain_weights, restore_adapters, save_adapters
+from tgpo.models.weights import (
+    adapter_weights,
+    plain_weights,
+    restore_adapters,
+    restore_trained,
+    save_adapters,
+    trained_weights,
+)
 from tgpo.objectives.base import Objective
 from tgpo.runs import checksums
 from tgpo.runs.directory import complete, step_of
 from tgpo.runtime.torchrun import is_main
+from tgpo.teachers.student import MovingAverage
 
+AVERAGE = "average.safetensors"  # the average of the student's trained weights that teaches it
 SEPARATOR = "|"  # between the name of a parameter and the name of its state, as in `model.norm.weight|exp_avg`
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 REQUEST_OPTIONS = ("lr", "betas", "weight_decay")  # a resumed run takes these from its request, not the checkpoint
@@ -49,6 +58,7 @@ class State:
     optimizer: torch.optim.Optimizer
     objective: Objective
     tokenizer: Any
+    average: MovingAverage | None = None
     base_model: str = ""
     skipped_in_a_row: int = 0
 
@@ -68,6 +78,7 @@ def save(folder: Path, step: int, state: State) -> Path:
     adapters = adapter_weights(model)
     # while weights are gathered, each process holds one complete weight at a time
     weights = {name: value.cpu() for name, value in plain_weights(model) if is_main()}
+    averaged = {} if state.average is None else trained_weights(state.average.policy.model)
     # for an optimiser that has not stepped, torch would invent the state of a first step
     gathered: Any = {"state": {}, "param_groups": []}
     if state.optimizer.state:
@@ -81,6 +92,8 @@ def save(folder: Path, step: int, state: State) -> Path:
     if adapters:
         save_adapters(adapters, model, partial / "adapters", state.base_model)
     state.tokenizer.save_pretrained(partial / "model")
+    if averaged:
+        save_file({name: value.cpu().contiguous() for name, value in averaged.items()}, partial / AVERAGE)
     save_file(flat_optimizer_state(gathered), partial / "optimizer.safetensors")
     record = {
         "step": step,
@@ -133,13 +146,21 @@ def drop_after(folder: Path, step: int) -> None:
             make_way(path)
 
 
-def restore(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, objective: Objective) -> Restored:
+def restore(
+    path: Path,
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    objective: Objective,
+    average: MovingAverage | None = None,
+) -> Restored:
     """Restores the state of the optimiser and of the objective, and the adapters; returns the step.
 
     Without adapters the weights are already there: the model was loaded from the checkpoint.
     """
     if (path / "adapters").is_dir():
         restore_adapters(path / "adapters", policy.model)
+    if average is not None:
+        restore_trained(path / AVERAGE, average.policy.model)
     state = json.loads((path / "state.json").read_text())
     by_parameter: dict[str, dict[str, Tensor]] = {}
     for key, value in load_file(path / "optimizer.safetensors").items():

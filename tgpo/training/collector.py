@@ -25,8 +25,9 @@ from tgpo.seeds import derived_seed
 from tgpo.tasks.base import Task
 from tgpo.tasks.demonstrations import Demonstrations
 from tgpo.teachers.base import Teacher, check_signal
+from tgpo.teachers.panel import Asked, Panel
 from tgpo.types.batch import ScoredBatch, TokenBatch
-from tgpo.types.problem import TEACHER_NEEDS, Need, Problem, Rollout
+from tgpo.types.problem import TEACHER_NEEDS, Answered, Need, Problem, Rollout
 from tgpo.types.scores import StudentScores
 from tgpo.types.teacher import TeacherQuery, TeacherSignal
 
@@ -50,6 +51,7 @@ class CollectedBatch:
     reward_B: Tensor
     sampler_logprobs_BT: Tensor
     observed: TeacherSignal | None
+    asked: Asked | None  # what the teachers read, None if they are not asked
     verifier_timeouts: int
     rewards_not_finite: int
     missing_demonstrations: int
@@ -86,12 +88,13 @@ class RolloutCollector:
         task: Task,
         rollout: RolloutEngine,
         policy: Policy,
-        teacher: Teacher | None,
+        panel: Panel | None,
+        reference: Teacher | None,
         demonstrations: Demonstrations | None,
         tokenizer: Any,
         options: CollectorOptions,
     ) -> None:
-        self.task, self.rollout, self.policy, self.teacher = task, rollout, policy, teacher
+        self.task, self.rollout, self.policy, self.panel, self.reference = task, rollout, policy, panel, reference
         self.demonstrations, self.tokenizer, self.options = demonstrations, tokenizer, options
 
     def collect(self, step: int, objective: Objective, observe_topk: int) -> CollectedBatch:
@@ -124,9 +127,15 @@ class RolloutCollector:
         )
         if written.off_policy_B.all():
             observe_topk = 0  # the metrics describe responses that the student samples
-        batch, observed = self._score(written, sampler_BT, step, objective, observe_topk, seconds)
+        asked = None
+        if self.panel is not None and (objective.needs & TEACHER_NEEDS or observe_topk):
+            rows = zip(rollouts, responses, reward_B.tolist(), strict=True)
+            asked = self.panel.ask([Answered(r.problem, text, reward, r.group) for r, text, reward in rows], tokens)
+            if not bool(asked.taught_B.all()):
+                written = replace(written, taught_B=asked.taught_B)
+        batch, observed = self._score(written, asked, sampler_BT, step, objective, observe_topk, seconds)
         counts = timeouts, not_finite, missing
-        return CollectedBatch(batch, rollouts, responses, reward_B, sampler_BT, observed, *counts, seconds)
+        return CollectedBatch(batch, rollouts, responses, reward_B, sampler_BT, observed, asked, *counts, seconds)
 
     def _reward(self, rollouts: Sequence[Rollout], responses: Sequence[str]) -> tuple[Tensor, int, int]:
         """Returns `reward_B`, the number of responses that the verifier had no time for, and the number of rewards that
@@ -142,6 +151,7 @@ class RolloutCollector:
     def _score(
         self,
         batch: ScoredBatch,
+        asked: Asked | None,
         sampler_BT: Tensor,
         step: int,
         objective: Objective,
@@ -158,7 +168,10 @@ class RolloutCollector:
             with timed(seconds, "old_policy"):
                 old = self._score_policy(tokens, topk=objective.student_topk)
         with timed(seconds, "teacher"):
-            observed = self._ask_teacher(tokens, step, objective, observe_topk, old.topk_ids_BTK if old else None)
+            observed = self._ask_teacher(asked, step, objective, observe_topk, old.topk_ids_BTK if old else None)
+            reference_BT = None
+            if Need.REFERENCE_SAMPLED in needs:
+                reference_BT = self._ask_reference(tokens, asked, observed)
         teacher = observed.narrow(needs, objective.teacher_topk) if observed and needs & TEACHER_NEEDS else None
         old_at_teacher = None
         # with one update per batch the trainer's own forward pass gives this
@@ -172,6 +185,7 @@ class RolloutCollector:
         scored = replace(
             batch,
             old_logprobs_BT=old_BT * ~batch.off_policy_B[:, None] if Need.OLD_LOGPROBS in needs else None,
+            reference_logprobs_BT=reference_BT,
             importance_BT=weights_BT,
             old_at_teacher_topk_BTK=old_at_teacher,
             old_topk_logprobs_BTK=old.topk_logprobs_BTK if old else None,
@@ -212,14 +226,14 @@ class RolloutCollector:
         return [Rollout(problem, group, prompt, ids, None, "teacher", "eos", 0) for ids in demonstrations]
 
     def _ask_teacher(
-        self, tokens: TokenBatch, step: int, objective: Objective, observe_topk: int, at_ids_BTK: Tensor | None
+        self, asked: Asked | None, step: int, objective: Objective, observe_topk: int, at_ids_BTK: Tensor | None
     ) -> TeacherSignal | None:
         needs = objective.needs
         if not (needs & TEACHER_NEEDS or observe_topk):
             return None
-        if self.teacher is None:
+        if self.panel is None or asked is None:
             raise ValueError("the objective needs a teacher and there is none")
-        width = self.teacher.states_width
+        tokens, width = asked.tokens, self.panel.states_width
         kept = width is not None and tokens.mask_BT.numel() * width <= self.options.max_hidden
         query = TeacherQuery(
             # also for the metrics, as it costs nothing once the teacher's head runs; with TEACHER_FULL alone the head
@@ -232,17 +246,27 @@ class RolloutCollector:
         )
         if not (query.sampled or query.topk or query.full):
             return None  # the hidden states are requested for each micro-batch
-        return self._answer(tokens, query)
+        return replace(self.panel.score(asked, query), student_topk_ids_BTK=at_ids_BTK)
 
-    def teacher_states(self, tokens: TokenBatch) -> TeacherSignal:
+    def teacher_states(self, asked: Asked) -> TeacherSignal:
         """Returns the teacher's hidden states of a few rows; used if those of the whole batch are too large to keep."""
-        return self._answer(tokens, TeacherQuery(sampled=False, full=True))
+        assert self.panel is not None
+        return self.panel.score(asked, TeacherQuery(sampled=False, full=True))
 
-    def _answer(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
-        assert self.teacher is not None
-        signal = self.teacher.score(tokens, query)
+    def _ask_reference(self, tokens: TokenBatch, asked: Asked | None, observed: TeacherSignal | None) -> Tensor:
+        """Returns the log-probabilities of the student as it was before training, `[B,T]`: the teacher's, if it is that
+        very model and reads the same prompts."""
+        assert self.reference is not None
+        if asked is not None and observed is not None and observed.sampled_logprobs_BT is not None:
+            assert self.panel is not None
+            alone = len(self.panel.members) == 1 and self.panel.members[0].teacher is self.reference
+            if alone and self.panel.reads_what_the_student_reads:
+                return observed.sampled_logprobs_BT
+        query = TeacherQuery()
+        signal = self.reference.score(tokens, query)
         check_signal(signal, query, tokens, len(self.tokenizer))
-        return signal
+        assert signal.sampled_logprobs_BT is not None
+        return signal.sampled_logprobs_BT
 
     def _teacher_draws(self, tokens: TokenBatch, step: int) -> Tensor:
         """Returns a random number for each (response, position): a draw does not depend on how the batch is split."""

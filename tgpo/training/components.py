@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tgpo.build.load import load_rollout, load_student, load_teacher, parallel_map_for, prepare
-from tgpo.build.sharded import SharedRollout, SharedTeacher, shard
+from tgpo.build.load import load_rollout, load_student, parallel_map_for, prepare
+from tgpo.build.sharded import SharedRollout
+from tgpo.build.teachers import load_scorers
 from tgpo.config.request import Request
-from tgpo.config.sizes import longest_scored, longest_sequence
+from tgpo.config.sizes import longest_sequence
 from tgpo.models.policy import Policy
 from tgpo.models.weights import add_adapters
 from tgpo.runtime import collectives
@@ -31,11 +32,9 @@ def build_components(
         add_adapters(model, options.lora)
     policy = Policy(model, len(tokenizer), train.max_logits, train.dtype, train.gradient_checkpointing)
     sampler = load_rollout(request, student, longest_sequence(request, tokenizer))
-    longest = longest_scored(request, tokenizer)
-    teacher = load_teacher(request, device, len(tokenizer), longest) if options.teacher.path is not None else None
     if collectives.size() > 1:
-        shard(policy, train.dtype)
-        sampler, teacher = SharedRollout(sampler), SharedTeacher(teacher) if teacher else None
+        sampler = SharedRollout(sampler)
+    panel, reference, average = load_scorers(request, policy, device, tokenizer)
     collector_options = CollectorOptions(
         seed=options.seed,
         prompts_per_batch=rollout.prompts_per_batch,
@@ -49,11 +48,15 @@ def build_components(
         max_hidden=train.max_logits,
         eos_ids=student.ends,
     )
-    collector = RolloutCollector(request.task, sampler, policy, teacher, demonstrations, tokenizer, collector_options)
+    collector = RolloutCollector(
+        request.task, sampler, policy, panel, reference, demonstrations, tokenizer, collector_options
+    )
     parallel = parallel_map_for(device, train)
-    trainer = Trainer(policy, request.objective, collector, train, options.metrics, options.seed, parallel)
+    trainer = Trainer(policy, request.objective, collector, train, options.metrics, options.seed, parallel, average)
     done, skipped_in_a_row = 0, 0
     if from_checkpoint:
-        done, skipped_in_a_row = checkpoint.restore(from_checkpoint, policy, trainer.optimizer, trainer.objective)
+        done, skipped_in_a_row = checkpoint.restore(
+            from_checkpoint, policy, trainer.optimizer, trainer.objective, average
+        )
     sampler.sync(done)
     return Components(request, tokenizer, sampler, trainer, done, skipped_in_a_row)

@@ -147,6 +147,7 @@ class RunProgress:
             policy=trainer.policy,
             optimizer=trainer.optimizer,
             objective=trainer.objective,
+            average=trainer.average,
             tokenizer=self.components.tokenizer,
             base_model=self.options.student.path,
             skipped_in_a_row=self.skipped_in_a_row,

@@ -12,13 +12,14 @@ from tgpo.metrics.agreement import topk_overlap
 from tgpo.models.policy import Policy
 from tgpo.objectives.base import Objective
 from tgpo.runtime import collectives
+from tgpo.teachers.panel import Asked
 from tgpo.training.updates import Update
-from tgpo.types.batch import ScoredBatch, TokenBatch
+from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import Need
 from tgpo.types.scores import Credit, StudentScores, TokenLoss
 from tgpo.types.teacher import TeacherSignal
 
-AskTeacher = Callable[[TokenBatch], TeacherSignal]  # returns the teacher's hidden states for a few rows
+AskTeacher = Callable[[Asked], TeacherSignal]  # returns the teacher's hidden states for a few rows
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def micro_batch_of(update: Update, rows: Tensor, objective: Objective, ask_teach
     A process without rows takes part in the teacher query all the same: the processes that have rows wait for it there.
     """
     batch = update.collected.batch.select(rows) if len(rows) else None
-    teacher = teacher_of(update, batch, objective, ask_teacher)
+    teacher = teacher_of(update, rows, batch, objective, ask_teacher)
     if batch is None:
         return None
     width = batch.mask_BT.shape[1]
@@ -51,7 +52,7 @@ def micro_batch_of(update: Update, rows: Tensor, objective: Objective, ask_teach
 
 
 def teacher_of(
-    update: Update, batch: ScoredBatch | None, objective: Objective, ask_teacher: AskTeacher
+    update: Update, rows: Tensor, batch: ScoredBatch | None, objective: Objective, ask_teacher: AskTeacher
 ) -> TeacherSignal | None:
     """Returns the teacher's signal for these rows.
 
@@ -61,7 +62,12 @@ def teacher_of(
     batch_signal = update.collected.batch.teacher
     if Need.TEACHER_FULL not in objective.needs or (batch_signal and batch_signal.hidden_BTH is not None):
         return batch.teacher if batch else None
-    return collectives.run_beside_others(lambda: ask_teacher(batch.tokens) if batch else None)
+    asked = update.collected.asked
+    assert asked is not None
+    # without rows, of the shortest: other processes may wait for this one to make a pass with them
+    taken = rows if len(rows) else asked.tokens.length_B.argmin()[None]
+    signal = collectives.run_beside_others(lambda: ask_teacher(asked.select(taken)))
+    return signal if batch else None
 
 
 def forward(policy: Policy, objective: Objective, micro: MicroBatch) -> tuple[StudentScores, ScoredBatch]:
@@ -96,23 +102,33 @@ def logged_values(micro: MicroBatch, loss: Tensor, answer: TokenLoss, student: S
     update, mask_BT = micro.update, micro.credit.mask_BT
     token_means = {"policy/entropy": student.entropy_BT.detach(), **answer.token_means}
     own_BT = mask_BT * ~micro.batch.off_policy_B[:, None]
+    taught_BT = own_BT * micro.batch.teacher_mask_BT
     return {
         "loss/total": loss.detach(),
         **{f"loss/{name}": reduce(term_BT, micro.weights_BT) for name, term_BT in answer.terms.items()},
         **{name: (value_BT * mask_BT).sum() / update.trained_tokens for name, value_BT in token_means.items()},
         **{name: (value_BT * own_BT).sum() / update.own_tokens for name, value_BT in own_means(micro, student).items()},
+        **{
+            name: (x_BT * taught_BT).sum() / update.taught_tokens for name, x_BT in taught_means(micro, student).items()
+        },
     }
 
 
 def own_means(micro: MicroBatch, student: StudentScores) -> dict[str, Tensor]:
     """Returns, for each token, the quantities that are averaged over the tokens the student sampled."""
-    update, quantities = micro.update, dict[str, Tensor]()
-    if update.first and update.own_tokens:
-        sampler_BT = update.collected.sampler_logprobs_BT[micro.rows, : micro.width]
-        quantities["policy/sampler_logprob_gap"] = (sampler_BT - student.logprobs_BT.detach()).abs()
-    if update.observe_topk and update.collected.observed and student.topk_ids_BTK is not None:
-        teacher_ids_BTK = update.collected.observed.topk_ids_BTK
-        assert teacher_ids_BTK is not None
-        teacher_ids_BTK = teacher_ids_BTK[micro.rows, : micro.width, : update.observe_topk]
-        quantities["divergence/topk_overlap"] = topk_overlap(student.topk_ids_BTK, teacher_ids_BTK)
-    return quantities
+    update = micro.update
+    if not (update.first and update.own_tokens):
+        return {}
+    sampler_BT = update.collected.sampler_logprobs_BT[micro.rows, : micro.width]
+    return {"policy/sampler_logprob_gap": (sampler_BT - student.logprobs_BT.detach()).abs()}
+
+
+def taught_means(micro: MicroBatch, student: StudentScores) -> dict[str, Tensor]:
+    """Returns those that are averaged over the tokens that the student sampled and a teacher scored."""
+    update = micro.update
+    if not (update.observe_topk and update.collected.observed) or student.topk_ids_BTK is None:
+        return {}
+    teacher_ids_BTK = update.collected.observed.topk_ids_BTK
+    assert teacher_ids_BTK is not None
+    teacher_ids_BTK = teacher_ids_BTK[micro.rows, : micro.width, : update.observe_topk]
+    return {"divergence/topk_overlap": topk_overlap(student.topk_ids_BTK, teacher_ids_BTK)}

@@ -32,8 +32,23 @@ def response_metrics(collected: CollectedBatch) -> Numbers:
     }
     if collected.observed is not None and collected.observed.sampled_logprobs_BT is not None:
         response_BT, sampler_BT = batch.tokens.response_BT, collected.sampler_logprobs_BT
-        numbers |= divergence_metrics(response_BT, own_BT, sampler_BT, collected.observed)
-    return numbers
+        taught_BT = own_BT * batch.teacher_mask_BT
+        numbers |= divergence_metrics(response_BT, taught_BT, sampler_BT, collected.observed)
+    return numbers | context_metrics(collected, own_BT)
+
+
+def context_metrics(collected: CollectedBatch, own_BT: Tensor) -> Numbers:
+    """Returns the fraction of the student's responses, and of their tokens, that a teacher scored, and how many
+    responses were too long for it with its prompt; {} where the teacher reads what the student reads."""
+    asked, batch = collected.asked, collected.batch
+    if asked is None or not asked.own_prompts:
+        return {}
+    return {
+        "teacher/responses_scored": asked.taught_B[collected.own_B].float().mean().item(),
+        "teacher/tokens_scored": float((own_BT * batch.teacher_mask_BT).sum() / own_BT.sum().clamp(min=1)),
+        "teacher/too_long": asked.too_long,
+        "teacher/prompt_length": asked.tokens.prompt_mask_BP[asked.taught_B].sum(1).float().mean().nan_to_num().item(),
+    }
 
 
 def demonstration_counts(collected: CollectedBatch, objective: Objective) -> Numbers:

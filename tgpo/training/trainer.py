@@ -19,6 +19,7 @@ from tgpo.runtime import collectives
 from tgpo.runtime.parallel_map import SEQUENTIAL, ParallelMap
 from tgpo.runtime.profile import timed
 from tgpo.seeds import derived_seed
+from tgpo.teachers.student import MovingAverage
 from tgpo.training.collector import CollectedBatch, NoDemonstrationsError, RolloutCollector
 from tgpo.training.micro_batch import empty_forward, forward, logged_values, micro_batch_of, reduced_loss
 from tgpo.training.step_metrics import (
@@ -42,6 +43,7 @@ class Trainer:
 
     Args:
         parallel: the map that differentiates several micro-batches at a time.
+        average: the average of the student's weights that teaches it, if one does.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Trainer:
         metrics: MetricsOptions,
         seed: int,
         parallel: ParallelMap = SEQUENTIAL,
+        average: MovingAverage | None = None,
     ) -> None:
+        self.average = average
         self.policy, self.objective, self.collector = policy, objective, collector
         self.options, self.metrics, self.seed, self.parallel = options, metrics, seed, parallel
         self.mid_step = False  # True from the first update of a step until the step is complete
@@ -68,7 +72,7 @@ class Trainer:
         An imitation step for which no demonstration exists makes no update and returns no batch: `train/updates` is 0.
         """
         started = time.perf_counter()
-        observed = is_due(k, self.metrics.divergence_every) and self.collector.teacher is not None
+        observed = is_due(k, self.metrics.divergence_every) and self.collector.panel is not None
         observe_topk = self.metrics.topk if observed else 0
         try:
             collected = self.collector.collect(k, self.objective, observe_topk)
@@ -80,6 +84,8 @@ class Trainer:
             results = [self._update(k, number, update) for number, update in enumerate(updates)]
             with torch.no_grad():
                 self.objective.observe(collected.batch)
+            if self.average is not None:
+                self.average.follow(self.policy)
             self.collector.rollout.sync(k)
         self.mid_step = False
         return self._record(k, collected, credit, results, started), collected

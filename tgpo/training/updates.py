@@ -27,6 +27,7 @@ class Update:
     observe_topk: int  # number of the student's own best tokens that the metrics need; 0 for none
     trained_tokens: float  # number of tokens in the loss, at least 1: the denominator of the logged means
     own_tokens: float  # number of tokens in the loss that the student sampled
+    taught_tokens: float  # number of those that a teacher scored
 
 
 def split_into_updates(
@@ -45,7 +46,8 @@ def split_into_updates(
             continue
         mask_UT, weights_BT = credit.mask_BT[row_U], torch.zeros_like(credit.mask_BT)
         weights_BT[row_U] = token_weights(mask_UT, reduction, batch.max_response_length)
-        own = float((mask_UT * ~batch.off_policy_B[row_U, None]).sum())
+        own_UT = mask_UT * ~batch.off_policy_B[row_U, None]
+        own, taught = float(own_UT.sum()), float((own_UT * batch.teacher_mask_BT[row_U]).sum())
         updates.append(
             Update(
                 collected,
@@ -53,9 +55,10 @@ def split_into_updates(
                 row_U,
                 weights_BT,
                 first=not updates,
-                observe_topk=observe_topk if own else 0,
+                observe_topk=observe_topk if taught else 0,
                 trained_tokens=max(float(mask_UT.sum()), 1.0),
                 own_tokens=own,
+                taught_tokens=taught,
             )
         )
     return updates

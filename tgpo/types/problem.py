@@ -76,6 +76,16 @@ class Rollout:
     policy_version: int
 
 
+@dataclass(frozen=True)
+class Answered:
+    """A response as text, without the token that ended it, and what is known of it before the teacher is asked."""
+
+    problem: Problem
+    response: str
+    reward: float
+    group: int
+
+
 class GroupComposition(NamedTuple):
     """How many responses of a group the student samples, and how many are demonstrations."""
 
