@@ -223,6 +223,7 @@ FIELDS = {
     Need.OLD_LOGPROBS: "old_logprobs_BT",
     Need.OLD_AT_TEACHER_TOPK: "old_at_teacher_topk_BTK",
     Need.TEACHER_AT_STUDENT_TOPK: "old_topk_logprobs_BTK",
+    Need.REFERENCE_SAMPLED: "reference_logprobs_BT",
 }
 TEACHER_FIELDS = {
     Need.TEACHER_SAMPLED: ["sampled_logprobs_BT"],
@@ -230,6 +231,7 @@ TEACHER_FIELDS = {
     Need.TEACHER_SAMPLE: ["sample_ids_BT"],
     Need.TEACHER_FULL: ["hidden_BTH", "head"],
     Need.TEACHER_AT_STUDENT_TOPK: ["at_student_topk_BTK"],
+    Need.STUDENT_AT_OLD_TOPK: ["student_topk_ids_BTK"],
 }
 
 
