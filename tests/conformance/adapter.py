@@ -59,9 +59,15 @@ def batch_of(case: dict[str, Any], objective: Objective, dtype: torch.dtype) -> 
 
 
 def scored(
-    batch: ScoredBatch, old_BTV: Tensor, teacher_BTV: Tensor, drawn_BT: Tensor, objective: Objective
+    batch: ScoredBatch,
+    old_BTV: Tensor,
+    teacher_BTV: Tensor,
+    drawn_BT: Tensor,
+    objective: Objective,
+    reference_BTV: Tensor | None = None,
 ) -> ScoredBatch:
-    """Adds what pi_old and the teacher say, from tables of logits: what `engine.py` does with models."""
+    """Adds what pi_old, the teacher and the reference say, from tables of logits: what the collector does with
+    models."""
     mask_BT, needs = batch.mask_BT, objective.needs
     picked = mask_BT > 0
     token_N = batch.tokens.response_BT[picked]
@@ -77,15 +83,21 @@ def scored(
         topk_ids_BTK=grid(best.topk_ids_NK),
         topk_logprobs_BTK=grid(best.topk_logprobs_NK),
         at_student_topk_BTK=grid(at_old),
+        student_topk_ids_BTK=grid(old.topk_ids_NJ),
         sample_ids_BT=drawn_BT,
         hidden_BTH=teacher_BTV,
         head=lambda logits_NV: logits_NV,
     )
     old_BT = grid(old.logprobs_N) * ~batch.off_policy_B[:, None]
+    reference_BT = None
+    if Need.REFERENCE_SAMPLED in needs:
+        assert reference_BTV is not None, "this case has no reference"
+        reference_BT = grid(score_logits(reference_BTV[picked], token_N, token_N[:, None]).logprobs_N)
     return replace(
         batch,
         reward_B=batch.reward_B if Need.REWARD in needs else None,
         old_logprobs_BT=old_BT if Need.OLD_LOGPROBS in needs else None,
+        reference_logprobs_BT=reference_BT,
         old_at_teacher_topk_BTK=grid(old.at_ids_NK) if Need.OLD_AT_TEACHER_TOPK in needs else None,
         old_topk_logprobs_BTK=grid(old.topk_logprobs_NJ) if Need.TEACHER_AT_STUDENT_TOPK in needs else None,
         teacher=signal.narrow(needs, objective.teacher_topk) if needs & TEACHER_NEEDS else None,

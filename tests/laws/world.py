@@ -38,9 +38,13 @@ def reward_of(tokens_BT: Tensor) -> Tensor:
     return (tokens_BT.sum(1) % 2 == 0).double()
 
 
+REFERENCE = table(7)  # the student as it was before training: neither the student nor the teacher
+
+
 @dataclass(frozen=True)
 class World:
-    """A student with gradient, a teacher, and expectations over what they would write. S runs over all sequences."""
+    """A student with gradient, a teacher, the reference, and expectations over what the first two would write. S runs
+    over all sequences."""
 
     policy: Tensor
     teacher: Tensor
@@ -52,6 +56,10 @@ class World:
     @property
     def theirs_STV(self) -> Tensor:
         return logits_of(self.teacher, SEQUENCES).softmax(-1)
+
+    @property
+    def reference_STV(self) -> Tensor:
+        return logits_of(REFERENCE, SEQUENCES).softmax(-1)
 
     @property
     def written_ST(self) -> Tensor:
@@ -92,6 +100,12 @@ class World:
         c = 0.5 / (0.5**0.5 + 1e-6) if objective.normalize_std else 0.5
         return -c * self.success / T
 
+    def reference_part(self, objective) -> Tensor:
+        """k2 descends the reverse KL to the reference, and k3 the FORWARD KL."""
+        ours, before = self.ours_STV, self.reference_STV
+        reverse, forward = (ours * (ours / before).log()).sum(-1), (before * (before / ours).log()).sum(-1)
+        return objective.reference_kl * self.on_own(forward if objective.reference_kl_estimator == "k3" else reverse)
+
     @property
     def reverse_kl(self) -> Tensor:
         return self.on_own((self.ours_STV * (self.ours_STV / self.theirs_STV).log()).sum(-1))
@@ -115,7 +129,8 @@ def batch_of(
         eos_ids=EOS,
     )
     tables = (logits_of(old, tokens_BT), logits_of(teacher, tokens_BT))
-    return adapter.scored(written, *tables, tokens_BT.roll(1, 0), objective)
+    reference_BTV = logits_of(REFERENCE, tokens_BT)
+    return adapter.scored(written, *tables, tokens_BT.roll(1, 0), objective, reference_BTV)
 
 
 def scores_of(policy: Tensor, batch: ScoredBatch, objective) -> StudentScores:

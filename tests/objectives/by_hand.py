@@ -24,6 +24,7 @@ def log(*rows: list) -> torch.Tensor:
 
 OLD = log([0.5, 0.25], [0.5, 1.0])
 NEW = log([0.6, 0.25], [0.4, 1.0])  # ratios 1.2, 1, 0.8: none is clipped at 0.2
+REFERENCE = log([0.3, 0.5], [0.8, 1.0])
 TEACHER = log([0.25, 0.5], [0.1, 1.0])
 # at the teacher's two best tokens
 AT_BEST = log([[0.2, 0.4], [0.25, 0.5]], [[0.1, 0.4], [1.0, 1.0]])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import math
 
-from tests.objectives.by_hand import ADVANTAGE, CAP, evaluate
+import pytest
+import torch
+
+from tests.objectives.by_hand import ADVANTAGE, CAP, REFERENCE, evaluate
 from tgpo.objectives.grpo import GRPO
 from tgpo.types.problem import Need, Reduction
 
 
 def claim(objective, world):
-    """It climbs the probability of being right."""
-    return world.minus_success(objective)
+    """It climbs the probability of being right, and stays near the reference."""
+    return world.minus_success(objective) + world.reference_part(objective)
 
 
 def test_by_hand():
@@ -38,14 +41,25 @@ def test_an_option_given_wins_over_the_variants():
     assert (objective.reduction, objective.normalize_std, objective.clip_high) == (Reduction.TOKEN, False, 0.2)
 
 
+def test_reference_kl():
+    """`pi_theta / pi_ref` at the three tokens: 0.6 / 0.3, 0.25 / 0.5, 0.4 / 0.8."""
+    k3 = (0.5 - 1 + math.log(2)) + 2 * (2 - 1 - math.log(2))
+    k2 = 3 * 0.5 * math.log(2) ** 2
+    for options, expected in (({}, k3), ({"reference_kl_estimator": "k2"}, k2)):
+        found, answer, _ = evaluate(GRPO(reference_kl=0.1, **options), reference_logprobs_BT=REFERENCE)
+        assert found == pytest.approx(evaluate(GRPO())[0] + 0.1 * expected / 3, rel=1e-12)
+        assert torch.where(REFERENCE < 0, answer.terms["reference"], 0).sum().item() == pytest.approx(expected)
+
+
 def test_needs():
     assert GRPO().needs == {Need.REWARD, Need.OLD_LOGPROBS}
+    assert GRPO(reference_kl=0.1).needs == GRPO().needs | {Need.REFERENCE_SAMPLED}
 
 
 @pytest.mark.parametrize(
     "options",
     [{"clip_low": 0}, {"clip_low": 1.5}, {"clip_high": -1}, {"clip_high": float("nan")}, {"reduction": "mean"},
-     {"variant": "gspo"}, {"klip": 1}],
+     {"variant": "gspo"}, {"klip": 1}, {"reference_kl": -1}, {"reference_kl_estimator": "k2"}],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):

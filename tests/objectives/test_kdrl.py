@@ -31,7 +31,7 @@ def claim(objective, world):
     }[objective.mask]
     beta = objective.beta[0] if objective.schedule == "linear" else objective.beta
     kl = world.reverse_kl if objective.mask == "none" else world.on_own(guided_S[:, None] * world.log_ratio_ST**2 / 2)
-    return world.minus_success(objective) + beta * kl
+    return world.minus_success(objective) + world.reference_part(objective) + beta * kl
 
 
 def test_by_hand():

@@ -39,7 +39,7 @@ def claim(objective, world):
         # 4 p (1 - p) of a pair is 1 where one of the two is right: where the other is not what this one is
         success = world.success.detach()
         guidance_ST = guidance_ST * torch.where(world.reward_S == 1, 1 - success, success)[:, None]
-    reward = world.minus_success(objective) if objective.reward else 0.0
+    reward = world.minus_success(objective) + world.reference_part(objective) if objective.reward else 0.0
     return reward + objective.weight[0] * world.on_own(guidance_ST)
 
 
@@ -134,6 +134,7 @@ def test_needs():
         {"mismatch_budget": 0.1, "weighting": "adaptive", "target": "sample"},
         {"mismatch_budget": 1.1, "weighting": "adaptive"},
         {"dual_rate": -1},
+        {"reference_kl": 0.1, "reward": False},
     ],
 )
 def test_options_out_of_range_are_refused(options):

@@ -14,6 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# log of the most that a top-k may hold before the rest is too small for float32 to tell from rounding
+MOST_IN_TOPK = -1e-7
+# exp of this is 0 in float64 too: a probability of 0 without an infinite logarithm
+LOG_OF_NOTHING = -1e4
+
 
 def k2(logprobs_BT: Tensor, teacher_logprobs_BT: Tensor) -> Tensor:
     """`1/2 logratio^2`. As a loss on-policy, its expected gradient is that of the per-state reverse KL."""
@@ -67,10 +72,56 @@ def generalized_jsd(student_NV: Tensor, teacher_NV: Tensor, beta: float) -> Tens
     return _ToMixture.apply(student_NV, teacher_NV, beta)
 
 
+def clipped_jsd(student_NV: Tensor, teacher_NV: Tensor, beta: float, entry_clip: float) -> Tensor:
+    """`sum_v min(d_v, entry_clip)`, where d_v are the entries of the sum over the vocabulary in `generalized_jsd`.
+
+    It is no divergence any more. Entries are clipped from above only, so it can be negative; and a clipped entry has no
+    gradient, so that at beta = 0 it lowers the student's probability of exactly the tokens that the teacher finds much
+    likelier. It keeps the minimum at `student = teacher` as a stationary point alone. As in the code of OPSD, arXiv
+    2601.18734 (option `jsd_token_clip`).
+    """
+    entries_NV = _entries(student_NV.clamp(min=LOG_OF_NOTHING), teacher_NV.detach().clamp(min=LOG_OF_NOTHING), beta)
+    return entries_NV.clamp(max=entry_clip).sum(-1)
+
+
+def with_tail(logprobs_NK: Tensor) -> Tensor:
+    """Appends `log(1 - sum_k p_k)`, the log-probability of all other tokens together, `[N,K+1]`.
+
+    A rest below 1e-7 cannot be told from float32's rounding: it is put at 1e-7, without gradient, which leaves a
+    divergence of two such rows as it is. As in the code of SDPO, arXiv 2601.20802.
+    """
+    covered_N1 = logprobs_NK.logsumexp(-1, keepdim=True).clamp(max=MOST_IN_TOPK)
+    return torch.cat([logprobs_NK, torch.log(-torch.expm1(covered_N1))], -1)
+
+
+def topk_distributions(student_NK: Tensor, teacher_NK: Tensor, tail: bool) -> tuple[Tensor, Tensor]:
+    """Returns two distributions from log-probabilities of the same k tokens, the teacher's detached.
+
+    With a `tail` of one more entry for all other tokens, `[N,K+1]`, a divergence is a lower bound of that of the
+    complete distributions (data processing) and reaches it when k covers the vocabulary. Without, both are
+    renormalised, `[N,K]`, and how much probability either side has elsewhere is not seen.
+    """
+    teacher_NK = teacher_NK.detach()
+    if tail:
+        return with_tail(student_NK), with_tail(teacher_NK)
+    return student_NK.log_softmax(-1), teacher_NK.log_softmax(-1)
+
+
 def kl(p_NV: Tensor, q_NV: Tensor) -> Tensor:
     """`KL(p || q)`; a token of probability 0 under p contributes 0, whatever its probability under q."""
     difference_NV = torch.where(p_NV > -math.inf, p_NV - q_NV, 0.0)
     return (p_NV.exp() * difference_NV).sum(-1)
+
+
+def _entries(student_NV: Tensor, teacher_NV: Tensor, beta: float) -> Tensor:
+    """Returns the entries of the sum over the vocabulary in `generalized_jsd`, by autograd."""
+    if beta == 0:
+        return teacher_NV.exp() * (teacher_NV - student_NV)
+    if beta == 1:
+        return student_NV.exp() * (student_NV - teacher_NV)
+    mixture_NV = torch.logaddexp(student_NV + math.log1p(-beta), teacher_NV + math.log(beta))
+    from_student_NV = student_NV.exp() * (student_NV - mixture_NV)
+    return beta * teacher_NV.exp() * (teacher_NV - mixture_NV) + (1 - beta) * from_student_NV
 
 
 class _FromTeacher(torch.autograd.Function):

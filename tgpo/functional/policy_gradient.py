@@ -1,4 +1,5 @@
-"""The clipped surrogate that the policy-gradient objectives share, and LUFFY's shaped probability."""
+"""The clipped surrogate that the policy-gradient objectives share, truncated importance weights, and LUFFY's shaped
+probability."""
 
 from __future__ import annotations
 
@@ -34,6 +35,14 @@ def clipped_surrogate(
     clipped_BT = ratio_BT.clamp(1 - clip_low, 1 + clip_high) * advantage_BT
     cut_BT = (clipped_BT < unclipped_BT).to(logprobs_BT.dtype)
     return Surrogate(-torch.minimum(unclipped_BT, clipped_BT), cut_BT.detach())
+
+
+def truncated_ratio(logprobs_BT: Tensor, old_logprobs_BT: Tensor, cap: float) -> Tensor:
+    """`min(sg[pi_theta(a_t) / pi_old(a_t)], cap)`: a weight, without gradient.
+
+    Source: truncated importance sampling, Ionides 2008; in distillation, SDPO, arXiv 2601.20802.
+    """
+    return torch.exp((logprobs_BT - old_logprobs_BT).detach()).clamp(max=cap)
 
 
 def shaped_probability(logprobs_BT: Tensor, gamma: float) -> Tensor:

@@ -71,6 +71,7 @@ class TGPO(GRPO):
         if not self.reward:
             ratio_defaults = {"clip_low": 0.2, **{k: VARIANTS[self.variant][k] for k in ("clip_high", "normalize_std")}}
             self.refuse_unread(ratio_defaults, "without reward there is no ratio to clip and no advantage to normalise")
+            self.refuse_unread({"reference_kl": 0.0}, "without reward there is no GRPO term, of which it is a part")
         return self
 
     @property
