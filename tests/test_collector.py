@@ -17,6 +17,8 @@ from tgpo.types.teacher import TeacherSignal
 
 
 class CountingTeacher:
+    together = False
+
     def __init__(self, teacher) -> None:
         self.teacher, self.states_width, self.asked = teacher, teacher.states_width, []
 
@@ -34,20 +36,21 @@ def trainer(request):
 @pytest.mark.slow
 def test_the_teacher_is_asked_and_the_objective_sees_only_what_it_declared(trainer):
     engine, objective, needs = trainer.collector, trainer.objective, trainer.objective.needs
-    engine.teacher = CountingTeacher(engine.teacher)
+    member = engine.panel.members[0]
+    counting = member.teacher = CountingTeacher(member.teacher)
     engine.collect(1, objective, observe_topk=0)
-    assert len(engine.teacher.asked) == bool(needs & TEACHER_NEEDS)
-    for query in engine.teacher.asked:
+    assert len(counting.asked) == bool(needs & TEACHER_NEEDS)
+    for query in counting.asked:
         assert query.topk == objective.teacher_topk
         assert query.full == (Need.TEACHER_FULL in needs)
         assert (query.uniform_BT is not None) == (Need.TEACHER_SAMPLE in needs)
         assert (query.at_ids_BTK is not None) == (Need.TEACHER_AT_STUDENT_TOPK in needs)
-    asked = len(engine.teacher.asked)
+    asked = len(counting.asked)
     collected = engine.collect(1, objective, observe_topk=7)
     if collected.batch.off_policy_B.all():  # nothing of the student's to observe
-        assert len(engine.teacher.asked) == 2 * asked
+        assert len(counting.asked) == 2 * asked
     else:
-        assert engine.teacher.asked[-1].topk == max(7, objective.teacher_topk)
+        assert counting.asked[-1].topk == max(7, objective.teacher_topk)
         assert collected.observed is not None
         assert collected.observed.topk_ids_BTK.shape[-1] >= 7
     check_seen(collected.batch, objective)
@@ -63,6 +66,8 @@ def check_seen(batch, objective):
     assert (teacher.sampled_logprobs_BT is not None) == (Need.TEACHER_SAMPLED in needs)
     assert (teacher.topk_logprobs_BTK is not None) == (Need.TEACHER_TOPK in needs)
     assert (teacher.at_student_topk_BTK is not None) == (Need.TEACHER_AT_STUDENT_TOPK in needs)
+    assert (teacher.student_topk_ids_BTK is not None) == (Need.STUDENT_AT_OLD_TOPK in needs)
+    assert (batch.reference_logprobs_BT is not None) == (Need.REFERENCE_SAMPLED in needs)
     assert (teacher.sample_ids_BT is not None) == (Need.TEACHER_SAMPLE in needs)
     assert (teacher.hidden_BTH is not None) == (Need.TEACHER_FULL in needs)
     if teacher.topk_ids_BTK is not None:
