@@ -29,8 +29,10 @@ def test_the_readme_shows_that_table():
 
 def test_every_objective_is_in_the_readme():
     for name in group_choices("objective"):
-        assert f"[`{name}`](tgpo/objectives/{name}.py)" in README
-        assert (ROOT / "tgpo" / "objectives" / f"{name}.py").is_file()
+        target = (ROOT / "conf" / "objective" / f"{name}.yaml").read_text().split("_target_: ")[1].split()[0]
+        path = target.rpartition(".")[0].replace(".", "/") + ".py"
+        assert f"[`{name}`]({path})" in README
+        assert (ROOT / path).is_file()
 
 
 def test_what_the_readme_links_to_exists():

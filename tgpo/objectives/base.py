@@ -7,14 +7,13 @@ registered and no other file changes: the collector reads `needs`, the trainer c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 from torch import Tensor
 
-from tgpo.functional import divergence
 from tgpo.functional.policy_gradient import clipped_surrogate
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, GroupComposition, Need, Reduction
@@ -22,8 +21,6 @@ from tgpo.types.scores import Credit, RowDivergence, StudentScores, TokenLoss
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 LinearWeight = tuple[Weight, Weight, Weight]  # [w_1, d, w_min] of functional.schedule.linear_decay
-ReferenceEstimator = Literal["k3", "k2"]
-REFERENCE_ESTIMATORS = {"k3": divergence.k3, "k2": divergence.k2}
 
 
 class Objective(Protocol):
@@ -113,19 +110,6 @@ def apply_importance_weights(value_BT: Tensor, batch: ScoredBatch) -> Tensor:
     The batch has importance weights when `rollout.importance_cap` is set.
     """
     return value_BT if batch.importance_BT is None else value_BT * batch.importance_BT
-
-
-def reference_divergence(student: StudentScores, batch: ScoredBatch, estimator: ReferenceEstimator) -> Tensor:
-    r"""Returns `k(log pi_theta(a_t|s_t), log pi_ref(a_t|s_t))`, `[B,T]`: the student against itself before training.
-
-    On-policy, the expected gradient of `k2` (nats squared) is that of `KL(pi_theta || pi_ref)` in the student's states
-    and the one of `k3` (nats), GRPO's own, that of the FORWARD `KL(pi_ref || pi_theta)`. Newer code multiplies k3 by
-    the ratio `pi_theta / pi_old`, which makes its gradient the reverse KL's; here both are plain. Detached: pi_ref.
-    Source: DeepSeekMath, arXiv 2402.03300, equation 4 (k3).
-    """
-    assert batch.reference_logprobs_BT is not None
-    estimate = REFERENCE_ESTIMATORS[estimator]
-    return apply_importance_weights(estimate(student.logprobs_BT, batch.reference_logprobs_BT), batch)
 
 
 def fill_defaults(given: ArgsKwargs, defaults: Mapping[str, Any]) -> ArgsKwargs:

@@ -9,7 +9,8 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from tgpo.functional.advantage import group_advantage
-from tgpo.objectives.base import PolicyGradient, ReferenceEstimator, Weight, fill_defaults, reference_divergence
+from tgpo.objectives.base import PolicyGradient, Weight, fill_defaults
+from tgpo.objectives.reference import ReferenceEstimator, reference_divergence
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need, Reduction
 from tgpo.types.scores import Credit, StudentScores, TokenLoss
@@ -28,8 +29,8 @@ class GRPO(PolicyGradient):
     All tokens of a rollout have the rollout's advantage. `k_t` estimates the divergence from the student as it was
     before training, at the sampled token: `reference_kl_estimator: k3` is `pi_ref / pi_theta - 1 - log(pi_ref /
     pi_theta)`, `k2` is `1/2 log(pi_theta / pi_ref)^2`. It is left out by default (`reference_kl: 0`), and its gradient
-    is not the one that its value suggests: see `base.reference_divergence`. The logged `loss/reference` is k_t before
-    weighting. Detached: the advantage, the old and the reference's log-probabilities.
+    is not the one that its value suggests: see `reference.reference_divergence`. The logged `loss/reference` is k_t
+    before weighting. Detached: the advantage, the old and the reference's log-probabilities.
 
     `variant` sets the defaults of three options, each of which can still be set by itself:
     - `grpo`: the advantage is divided by the standard deviation, clip 0.2 on both sides, reduction over tokens.

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tgpo.objectives.base import PolicyGradient, ReferenceEstimator, Weight, reference_divergence
+from tgpo.objectives.base import PolicyGradient, Weight
+from tgpo.objectives.reference import ReferenceEstimator, reference_divergence
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, GroupComposition, Need
 from tgpo.types.scores import Credit, StudentScores, TokenLoss
@@ -19,10 +20,10 @@ class StableOPD(PolicyGradient):
 
     `A_t = log pi_T(a_t|s_t) - log pi_old(a_t|s_t)` is `rkl`'s (nats per token). `k_t` estimates the divergence from the
     student as it was before training, at the sampled token: `k2` is `1/2 log(pi_theta / pi_ref)^2`, whose expected
-    gradient is that of `KL(pi_theta || pi_ref)`, and `k3` has that of the FORWARD KL (`base.reference_divergence`).
-    `demonstrations` of a group's responses are the teacher's; they end and do not repeat themselves, whatever the
-    student writes meanwhile. Logged before weighting: `loss/reference`, `loss/demonstrations`. Detached: the
-    advantage, the old and the reference's log-probabilities.
+    gradient is that of `KL(pi_theta || pi_ref)`, and `k3` has that of the FORWARD KL, as in `grpo`. `demonstrations` of
+    a group's responses are the teacher's; they end and do not repeat themselves, whatever the student writes meanwhile.
+    Logged before weighting: `loss/reference`, `loss/demonstrations`. Detached: the advantage, the old and the
+    reference's log-probabilities.
 
     Source: Stable-OPD, arXiv 2604.08527, equations 5 and 6, read in a summary: the paper's text was not at hand. Both
     weights (0.01 and 0.1) are what a public implementation calls the paper's; the estimator of the KL, which is the

@@ -69,9 +69,8 @@ class TGPO(GRPO):
         if self.mismatch_budget is not None and self.target == "sample":
             raise ValueError("mismatch_budget counts tokens unlike the teacher's best; not for target: sample")
         if not self.reward:
-            ratio_defaults = {"clip_low": 0.2, **{k: VARIANTS[self.variant][k] for k in ("clip_high", "normalize_std")}}
-            self.refuse_unread(ratio_defaults, "without reward there is no ratio to clip and no advantage to normalise")
-            self.refuse_unread({"reference_kl": 0.0}, "without reward there is no GRPO term, of which it is a part")
+            of_grpo = {k: VARIANTS[self.variant].get(k, 0.0) for k in ("clip_high", "normalize_std", "reference_kl")}
+            self.refuse_unread({"clip_low": 0.2, **of_grpo}, "without reward there is no GRPO term to set it for")
         return self
 
     @property
