@@ -216,6 +216,7 @@ ANSWERS = {
     Need.TEACHER_TOPK: "topk_logprobs_BTK",
     Need.OLD_AT_TEACHER_TOPK: "topk_logprobs_BTK",
     Need.TEACHER_FULL: "hidden_BTH",
+    Need.TEACHER_AT_STUDENT_TOPK: "at_student_topk_BTK",
 }
 
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.compose import composed
 from tests.contexts.batch import BATCH, A
 from tests.parts import small
+from tgpo.config.check import check
 from tgpo.config.sizes import longest_scored, sequence_budgets
 from tgpo.contexts.none import NoContext
-from tgpo.contexts.prompts import TeacherPrompts, filled
+from tgpo.contexts.prompts import TeacherPrompts, filled, load_prompts
 from tgpo.contexts.sibling import Sibling
 from tgpo.contexts.solution import Solution
 from tgpo.rollout.base import encode_prompts
@@ -39,11 +41,16 @@ def test_the_system_turn_can_be_kept_removed_or_replaced(tokenizer, given, expec
     assert turn.system == expected
 
 
-def test_variables_reach_the_template(tokenizer):
-    thinking = type(tokenizer).from_pretrained("tgpo/tiny/weights/teacher")
-    thinking.chat_template = "{{ messages[-1].content }}{% if think %}!{% else %}?{% endif %}"
-    on, off = (TeacherPrompts(NoContext(), thinking, {"think": t}).encode(BATCH)[0] for t in (True, False))
-    assert [thinking.decode(ids)[-1] for ids in (on, off)] == ["!", "?"]
+def test_variables_reach_the_template(tokenizer, tmp_path):
+    template = tmp_path / "think.jinja"
+    template.write_text("{{ messages[-1].content }}{% if think %}!{% else %}?{% endif %}")
+    ends = []
+    for think in ("true", "false"):
+        options = [f"teacher.chat_template={template}", f"+teacher.template_arguments.think={think}"]
+        prompts = load_prompts(check(composed("output_dir=unused", *options)).options, NoContext(), tokenizer, None)
+        ends.append(tokenizer.decode(prompts.encode(BATCH)[0])[-1])
+    assert ends == ["!", "?"]
+    assert "?" not in tokenizer.decode(encode_prompts(tokenizer, [A])[0])[-1]  # the student's template is its own
 
 
 def test_what_may_be_read_is_known_before_there_are_responses(tokenizer):

@@ -21,6 +21,11 @@ def objective_name(request: Request) -> str:
     return request.options.choices.get("objective") or request.resolved["objective"]["_target_"].rsplit(".", 1)[-1]
 
 
+def context_name(request: Request) -> str:
+    """Returns the name of what the teacher reads besides the problem: that of the context's file."""
+    return type(request.context).__module__.rsplit(".", 1)[-1]
+
+
 def max_teacher_topk(request: Request, vocabulary: int) -> int:
     """Returns the largest number of top tokens that the teacher is queried for."""
     return min(max(request.objective.teacher_topk, request.options.metrics.topk), vocabulary)
@@ -77,12 +82,10 @@ def sequence_budgets(request: Request, tokenizer: Any) -> list[SequenceBudget]:
     return _budgets[request]
 
 
-def longest_prompt(problems: Sequence[Problem], tokenizer: Any, **arguments: Any) -> tuple[int, str]:
+def longest_prompt(problems: Sequence[Problem], tokenizer: Any) -> tuple[int, str]:
     """Returns the number of tokens of the longest prompt, and the id of its problem."""
     longest = sorted(problems, key=lambda p: len(p.system or "") + len(p.prompt))[-MOST_CHARACTERS:]
-    return max(
-        (len(ids), p.id) for ids, p in zip(encode_prompts(tokenizer, longest, **arguments), longest, strict=True)
-    )
+    return max((len(ids), p.id) for ids, p in zip(encode_prompts(tokenizer, longest), longest, strict=True))
 
 
 def longest_sequence(request: Request, tokenizer: Any) -> int:
@@ -104,6 +107,6 @@ def scored_budget(request: Request, tokenizer: Any) -> SequenceBudget:
     turns = prompts.possible(training_problems(request, request.options.train.steps))
     if not turns:  # the preflight says so
         return budget
-    length, problem = longest_prompt(turns, prompts.tokenizer, **prompts.arguments)
+    length, problem = longest_prompt(turns, prompts.tokenizer)
     quoted = budget.cap if prompts.context.quotes_a_response else 0
     return replace(budget, prompt=length + quoted, problem=problem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tgpo.contexts.base import CONTEXT, PROBLEM, Context
@@ -19,12 +19,11 @@ AS_THE_STUDENT, OWN = "student", "own"  # values of teacher.chat_template beside
 
 @dataclass(frozen=True)
 class TeacherPrompts:
-    """`arguments` are variables of the chat template; `system` None keeps the problem's own system turn, and an empty
-    one removes it; `room` is the number of tokens that the teacher can read, None for any number."""
+    """`tokenizer` has the teacher's chat template; `system` None keeps the problem's own system turn, and an empty one
+    removes it; `room` is the number of tokens that the teacher can read, None for any number."""
 
     context: Context
     tokenizer: Any
-    arguments: Mapping[str, Any] = field(default_factory=dict)
     system: str | None = None
     room: int | None = None
 
@@ -40,7 +39,7 @@ class TeacherPrompts:
         prompt is encoded once."""
         turns = self.turns(answered)
         distinct = {(turn.prompt, turn.system): turn for turn in turns if turn is not None}
-        encoded = encode_prompts(self.tokenizer, list(distinct.values()), **self.arguments) if distinct else []
+        encoded = encode_prompts(self.tokenizer, list(distinct.values())) if distinct else []
         ids = dict(zip(distinct, encoded, strict=True))
         return [None if turn is None else ids[turn.prompt, turn.system] for turn in turns]
 
@@ -75,14 +74,21 @@ def load_prompts(options: RunOptions, context: Context, tokenizer: Any, room: in
     same = template == AS_THE_STUDENT and not teacher.template_arguments and teacher.system_prompt is None
     if same and isinstance(context, NoContext):
         return None
-    if template != AS_THE_STUDENT:
-        tokenizer = own_tokenizer(options, None if template == OWN else template)
-    return TeacherPrompts(context, tokenizer, teacher.template_arguments, teacher.system_prompt, room)
+    if template != AS_THE_STUDENT or teacher.template_arguments:
+        tokenizer = own_tokenizer(options)
+    return TeacherPrompts(context, tokenizer, teacher.system_prompt, room)
 
 
-def own_tokenizer(options: RunOptions, template: str | None) -> Any:
-    """Returns the teacher's tokenizer with this chat template, None for its own. That of a teacher behind a server is
-    not on this machine: the student's, which gives the same ids, is used with the template."""
+def own_tokenizer(options: RunOptions) -> Any:
+    """Returns a tokenizer with the chat template of the teacher's prompts and its variables.
+
+    It is the teacher's own, unless the prompts are the student's; that of a teacher behind a server is not on this
+    machine, and the student's gives the same ids.
+    """
     student, teacher = options.student, options.teacher
+    where = "teacher.chat_template", teacher.template_arguments
+    if teacher.chat_template == AS_THE_STUDENT:
+        return load_tokenizer(student.path, student.revision, student.chat_template, student.date, *where)
+    template = None if teacher.chat_template == OWN else teacher.chat_template
     path, revision = (teacher.local_path, teacher.revision) if teacher.local_path else (student.path, student.revision)
-    return load_tokenizer(path, revision, template, student.date, "teacher.chat_template")
+    return load_tokenizer(path, revision, template, student.date, *where)

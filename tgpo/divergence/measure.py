@@ -8,13 +8,15 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tgpo.build.load import load_rollout, load_student, load_teacher, prepare
+from tgpo.build.load import load_rollout, load_student, prepare
+from tgpo.build.teachers import load_scorers
 from tgpo.config.request import Request
 from tgpo.config.sizes import longest_sequence, training_problems
 from tgpo.divergence.bootstrap import Array, Pooled, Ratio
@@ -25,14 +27,14 @@ from tgpo.functional.batching import by_token_budget
 from tgpo.metrics.agreement import sampled_token_values
 from tgpo.models.loading import eos_ids, load_tokenizer
 from tgpo.models.policy import Policy
-from tgpo.rollout.base import RolloutEngine, Sampling, in_parts
+from tgpo.rollout.base import RolloutEngine, Sampling, decode_responses, in_parts
 from tgpo.rollout.hf import HFRollout
 from tgpo.rollout.padding import pad
 from tgpo.seeds import derived_seed
-from tgpo.teachers.base import Teacher, check_signal
 from tgpo.teachers.hf import HFTeacher
+from tgpo.teachers.panel import Asked, Member, Panel
 from tgpo.types.batch import TokenBatch
-from tgpo.types.problem import Problem, Rollout
+from tgpo.types.problem import Answered, Problem, Rollout
 from tgpo.types.teacher import TeacherQuery
 
 PARTS = 20  # the rollouts are scored in at least this many, to report progress
@@ -47,6 +49,7 @@ class Counted:
     tokens: int
     ratios: dict[str, Ratio]
     pooled: dict[str, Pooled]
+    without_text: int = 0  # responses left out, because the teacher's context has no text for them
 
 
 @dataclass(frozen=True)
@@ -75,21 +78,42 @@ def measure(request: Request, options: DivergenceOptions, problems: Sequence[Pro
     sampler = load_rollout(request, student, longest)
     sampler.sync(0)
     student_responses = respond(sampler, problems, request, options, "student", tell)
-    teacher = load_teacher(request, device, len(tokenizer), longest)
-    assert isinstance(teacher, HFTeacher) and run.teacher.path is not None
-    teacher_tokenizer = load_tokenizer(run.teacher.path, run.teacher.revision, date=run.student.date)
-    teacher_sampler = HFRollout(
-        teacher.model, teacher_tokenizer, eos_ids(teacher.model, teacher_tokenizer), train.dtype
-    )
-    teacher_responses = respond(teacher_sampler, problems, request, options, "teacher", tell)
+    panel = load_scorers(request, policy, device, tokenizer).panel
+    assert panel is not None and run.teacher.path is not None
+    (member,) = panel.members
+    model = member.teacher.model if isinstance(member.teacher, HFTeacher) else policy.model
+    own_tokenizer = load_tokenizer(run.teacher.path, run.teacher.revision, date=run.student.date)
+    reader = own_tokenizer if member.prompts is None else member.prompts.tokenizer
+    teacher_sampler = HFRollout(model, reader, eos_ids(model, own_tokenizer), train.dtype)
+    teacher_responses = respond(teacher_sampler, read_by(member, problems), request, options, "teacher", tell)
     rows, pad_id = RowStatistics(options, ends), int(tokenizer.pad_token_id or 0)
-    budget = train.max_tokens_per_micro_batch
-    counted = score(student_responses, len(problems), policy, teacher, rows, pad_id, budget, tell)
+    asked = panel.ask(answered(request, student_responses, tokenizer), pad(student_responses.rollouts, pad_id))
+    counted = score(
+        student_responses, len(problems), policy, panel, asked, rows, train.max_tokens_per_micro_batch, tell
+    )
     ratios, pooled = dict(counted.ratios), dict(counted.pooled)
     for who, responses in {"student": student_responses, "teacher": teacher_responses}.items():
         ratios |= length_ratios(who, responses, len(problems))
         pooled[f"{who}/length"] = Pooled(responses.length_B, responses.prompt_B)
-    return Counted(counted.prompts, counted.tokens, ratios, pooled)
+    return replace(counted, ratios=ratios, pooled=pooled)
+
+
+def read_by(member: Member, problems: Sequence[Problem]) -> list[Problem]:
+    """Returns what the teacher reads when it responds itself: its prompts, or where these need a response of the
+    student's, or there is no text, the problem."""
+    if member.prompts is None or member.prompts.context.needs_rewards:
+        return list(problems)
+    turns = member.prompts.turns([Answered(problem, "", 0.0, i) for i, problem in enumerate(problems)])
+    return [problem if turn is None else turn for problem, turn in zip(problems, turns, strict=True)]
+
+
+def answered(request: Request, responses: Responses, tokenizer: Any) -> list[Answered]:
+    """Returns the student's responses as a context reads them; they are verified only if it asks for that."""
+    texts = decode_responses(tokenizer, responses.rollouts)
+    problems = [rollout.problem for rollout in responses.rollouts]
+    rewards = request.task.rewards(problems, texts).values if request.context.needs_rewards else [0.0] * len(texts)
+    rows = zip(problems, texts, rewards, responses.prompt_B.tolist(), strict=True)
+    return [Answered(*row) for row in rows]
 
 
 def choose(request: Request, options: DivergenceOptions) -> list[Problem]:
@@ -147,24 +171,29 @@ def score(
     responses: Responses,
     prompts: int,
     policy: Policy,
-    teacher: Teacher,
+    panel: Panel,
+    asked: Asked,
     rows: RowStatistics,
-    pad_id: int,
     max_tokens: int,
     tell: ReportProgress,
 ) -> Counted:
     """Returns sums over the student's tokens, prompt by prompt. They do not depend on how the rollouts are split."""
-    tokens = pad(responses.rollouts, pad_id)
+    tokens = pad(responses.rollouts, panel.pad_id)
+    taught = asked.taught_B.nonzero()[:, 0]
+    if not len(taught):
+        raise RequestError("the teacher's context has no text for any response; choose another teacher.context")
     sums: dict[str, Array] = defaultdict(lambda: np.zeros(prompts))
     log_ratios, of_prompts = [], []
-    done, total = 0, int(tokens.mask_BT.sum())
+    done, total = 0, int(tokens.mask_BT[taught].sum())
     prompt_B, ended_B = torch.tensor(responses.prompt_B), torch.tensor(responses.ended_B)
-    widest = int(tokens.length_B.max())
-    for picked in by_token_budget(tokens.length_B, min(max_tokens, max(widest, int(tokens.length_B.sum()) // PARTS))):
+    length_B = torch.maximum(tokens.length_B, asked.tokens.length_B)[taught]
+    widest = int(length_B.max())
+    for places in by_token_budget(length_B, min(max_tokens, max(widest, int(length_B.sum()) // PARTS))):
+        picked = taught[places]
         part = tokens.select(picked)
         real = part.mask_BT > 0
         prompt_N = prompt_B[picked][:, None].expand_as(real)[real].numpy()
-        values = token_values(part.to(policy.device), policy, teacher, rows)
+        values = token_values(part.to(policy.device), asked.select(picked).to(policy.device), policy, panel, rows)
         last_N = is_last(part.mask_BT, ended_B[picked])[real].double().numpy()
         for name, values_N in weighted(values, last_N).items():
             sums[name] += np.bincount(prompt_N, weights=values_N, minlength=prompts)
@@ -173,14 +202,15 @@ def score(
         done += len(prompt_N)
         tell("both score the student's tokens", done, total)
     pooled = Pooled(np.concatenate(log_ratios), np.concatenate(of_prompts))
-    return Counted(prompts, total, ratios_of(sums), {"log_ratio": pooled})
+    return Counted(prompts, total, ratios_of(sums), {"log_ratio": pooled}, len(tokens.mask_BT) - len(taught))
 
 
-def token_values(tokens: TokenBatch, policy: Policy, teacher: Teacher, rows: RowStatistics) -> dict[str, Array]:
+def token_values(
+    tokens: TokenBatch, asked: Asked, policy: Policy, panel: Panel, rows: RowStatistics
+) -> dict[str, Array]:
     """Returns values by name, float64 `[N]` over the tokens that are not padding, row by row."""
     query = TeacherQuery(sampled=True, topk=1, full=True)
-    signal = teacher.score(tokens, query)
-    check_signal(signal, query, tokens, policy.vocabulary)
+    signal = panel.score(asked, query)
     student, real = policy(tokens, signal, divergence=rows), tokens.mask_BT > 0
     if not student.logprobs_BT[real].isfinite().all():
         raise RequestError("some of the student's log-probabilities are not finite; check its weights and student.path")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tgpo.config.request import Request
+from tgpo.config.sizes import context_name
 from tgpo.divergence.figure import draw
 from tgpo.divergence.measure import Counted
 from tgpo.divergence.quantities import Finding, by_name
@@ -35,8 +36,11 @@ class Setting:
 
 def setting(request: Request, options: DivergenceOptions, counted: Counted) -> Setting:
     run, which = request.options, options.problems.replace("_", "-")
+    reads = context_name(request)
+    context = "" if reads == "none" else f", which reads a text: {reads}"
+    left_out = f" ({counted.without_text} responses without one left out)" if counted.without_text else ""
     return Setting(
-        f"{run.student.path} against {run.teacher.path}",
+        f"{run.student.path} against {run.teacher.path}{context}{left_out}",
         f"{request.task.name}, {which} problems: {counted.prompts} prompts x {options.samples} responses, "
         f"{counted.tokens:,} tokens of the student; temperature {run.rollout.temperature:g}, at most "
         f"{run.rollout.max_response_length} tokens, seed {run.seed}; {options.level:g} % bootstrap intervals by prompt",
@@ -98,6 +102,7 @@ def record(request: Request, options: DivergenceOptions, counted: Counted, found
         "task": request.task.name,
         "prompts": counted.prompts,
         "tokens": counted.tokens,
+        "responses_without_text": counted.without_text,
         "options": options.model_dump(),
         "findings": by_name(found),
         "config": request.resolved,

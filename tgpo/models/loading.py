@@ -56,17 +56,20 @@ def load_tokenizer(
     chat_template: str | None = None,
     date: str | None = None,
     option: str = "student.chat_template",
+    variables: Mapping[str, Any] | None = None,
 ) -> Any:
     """Returns the tokenizer. `chat_template` is a file, or the name of a template in this package; None keeps the
     tokenizer's own; `option` is where it was given. `date` is the ISO date that the template is told if it asks for the
-    time; None for the clock's."""
+    time; None for the clock's. `variables` are further ones that every rendering gives the template."""
     source = resolve(path, revision)
     tokenizer = tokenizer_class(Path(source)).from_pretrained(source, trust_remote_code=False, local_files_only=True)
     if chat_template is not None:
         tokenizer.chat_template = read_template(chat_template, option)
+    bound = dict(variables or {})
     if date is not None:  # a variable of the template has precedence over transformers' function of this name
-        now = datetime.fromisoformat(date).strftime
-        tokenizer.apply_chat_template = partial(tokenizer.apply_chat_template, strftime_now=now)
+        bound["strftime_now"] = datetime.fromisoformat(date).strftime
+    if bound:
+        tokenizer.apply_chat_template = partial(tokenizer.apply_chat_template, **bound)
     return tokenizer
 
 

@@ -25,7 +25,7 @@ class StableOPD(PolicyGradient):
     Logged before weighting: `loss/reference`, `loss/demonstrations`. Detached: the advantage, the old and the
     reference's log-probabilities.
 
-    Source: Stable-OPD, arXiv 2604.08527, equations 5 and 6, read in a summary: the paper's text was not at hand. Both
+    Source: Stable-OPD, arXiv 2604.08527, as a summary gives it: the paper's text was not at hand. Both
     weights (0.01 and 0.1) are what a public implementation calls the paper's; the estimator of the KL, which is the
     paper's as a divergence, is this project's choice. Deviations: the paper adds a demonstration to the rollouts of a
     prompt and averages each part over its own tokens; here, as in `luffy`, it takes the place of a rollout, and all

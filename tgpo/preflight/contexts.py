@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tgpo.config.sizes import training_problems
+from tgpo.config.sizes import context_name, training_problems
 from tgpo.contexts.prompts import load_prompts
 from tgpo.errors import RequestError
 from tgpo.preflight.lengths import FIRST, check_rendered
@@ -14,7 +14,7 @@ def check_teacher_prompts(look: Inspection) -> str | None:
     options, request = look.options, look.request
     if options.teacher.path is None:
         return None
-    name = options.choices.get("teacher/context") or type(request.context).__name__
+    name = context_name(request)
     prompts = load_prompts(options, request.context, look.tokenizer, None)
     if prompts is None:
         return None
@@ -25,7 +25,7 @@ def check_teacher_prompts(look: Inspection) -> str | None:
             f"teacher.context={name}: none of the first {len(problems)} problems gives it a text; "
             f"{request.context.remedy()}"
         )
-    first = check_rendered(prompts.tokenizer, turns[:FIRST], "teacher.chat_template", **prompts.arguments)
+    first = check_rendered(prompts.tokenizer, turns[:FIRST], "teacher.chat_template")
     missing = len({problem.id for problem in problems} - {turn.id for turn in turns})
     if missing:
         return Note(f"{missing} of the first {len(problems)} problems have no text for {name}; the first: {first!r}")

@@ -54,11 +54,9 @@ def check_held_out_prompts(look: Inspection) -> None:
         check_rendered(look.tokenizer, each.eval_problems()[:FIRST])
 
 
-def check_rendered(
-    tokenizer: Any, problems: Sequence[Problem], option: str = "student.chat_template", **arguments: Any
-) -> str:
+def check_rendered(tokenizer: Any, problems: Sequence[Problem], option: str = "student.chat_template") -> str:
     """Raises RequestError if the chat template leaves a question or a system prompt out; white space may change."""
-    prompts = render(tokenizer, problems, tokenize=False, **arguments)
+    prompts = render(tokenizer, problems, tokenize=False)
     for problem, prompt in zip(problems, prompts, strict=True):
         for what, text in (("question", problem.prompt), ("system prompt", problem.system or "")):
             if "".join(text.split()) not in "".join(prompt.split()):

@@ -43,16 +43,15 @@ class RolloutEngine(Protocol):
         ...
 
 
-def encode_prompts(tokenizer, problems: Sequence[Problem], **arguments: Any) -> list[tuple[int, ...]]:
+def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
     """Returns the token ids of each problem as one user turn, after its system turn if any, with the start of the
-    model's turn; `arguments` are variables of the chat template. Raises RequestError if it cannot render a problem."""
-    prompts = render(tokenizer, problems, tokenize=True, return_dict=False, **arguments)
+    model's turn. Raises RequestError if the chat template cannot render a problem."""
+    prompts = render(tokenizer, problems, tokenize=True, return_dict=False)
     return [tuple(ids) for ids in prompts]
 
 
 def render(tokenizer, problems: Sequence[Problem], **options: Any) -> list[Any]:
-    """Returns each problem's prompt as the chat template renders it; `options` are those of `apply_chat_template`, and
-    variables of the template."""
+    """Returns each problem's prompt as the chat template renders it; `options` are those of `apply_chat_template`."""
     try:
         return tokenizer.apply_chat_template([*map(turns, problems)], add_generation_prompt=True, **options)
     except Exception as error:  # a template can raise any error, and not only jinja2's

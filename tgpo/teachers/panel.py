@@ -47,6 +47,9 @@ class Asked:
     def taught_B(self) -> Tensor:
         return self.member_B != NOBODY
 
+    def to(self, device: torch.device) -> Asked:
+        return replace(self, tokens=self.tokens.to(device), member_B=self.member_B.to(device))
+
     def select(self, rows: Tensor) -> Asked:
         return replace(self, tokens=self.tokens.select(rows), member_B=self.member_B[rows])
 
