@@ -33,7 +33,9 @@ from tgpo.types.teacher import TeacherQuery
 SHAPES = {"101": (128, 101), "32,000": (512, 32_000)}
 OBJECTIVES = [
     "grpo", "constant_bonus", "tgpo_adv", "tgpo", "tgpo target=topk topk=20", "tgpo target=sample", "kdrl", "rkl",
-    "rkl estimator=topk_loss", "rkl estimator=centered", "fkl", "fkl topk=20", "gkd", "sft", "luffy",
+    "rkl estimator=topk_loss", "rkl estimator=centered", "fkl", "fkl topk=20", "gkd", "sft", "luffy", "exopd",
+    "stable_opd", "rlsd", "sdpo teacher=tiny", "opsd teacher=tiny", "sdft teacher=tiny", "grpo reference_kl=0.01",
+    "rkl teacher.weights=live", "rkl teacher.weights=ema",
 ]  # fmt: skip
 PROMPTS, GROUP, CAP = 4, 8, 32
 WARM_UP, COUNTED = 1, 5
@@ -62,7 +64,7 @@ def trainer_for(objective: str, folder: Path) -> Trainer:
     request = request_from(
         [
             f"objective={name}",
-            *(f"objective.{option}" for option in options),
+            *(option if option.startswith("teacher") else f"objective.{option}" for option in options),
             f"student.path={folder / 'student'}",
             f"teacher.path={folder / 'teacher'}",
             f"rollout.prompts_per_batch={PROMPTS}",
@@ -98,9 +100,9 @@ def measure(shape: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def teacher_forward(trainer: Trainer, tokens: TokenBatch) -> float:
-    assert trainer.collector.teacher is not None
+    assert trainer.collector.panel is not None
     started = time.perf_counter()
-    trainer.collector.teacher.score(tokens, TeacherQuery())
+    trainer.collector.panel.members[0].teacher.score(tokens, TeacherQuery())
     return time.perf_counter() - started
 
 

@@ -21,6 +21,8 @@ DOCUMENTED = {name: source for name, _, source in ROW.findall(TEXT)}
 RUNS = [[f"objective={name}"] for name in group_choices("objective")] + [
     ["objective=tgpo", "objective.weighting=adaptive"],
     ["objective=grpo", "rollout.old_logprobs=recompute"],
+    ["objective=grpo", "objective.reference_kl=0.01"],
+    ["objective=rkl", "teacher.context=solution"],
 ]
 
 

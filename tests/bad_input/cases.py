@@ -122,7 +122,10 @@ RUN = [
         "objective=rkl objective.estimator=k2_loss objective.clip_high=0.5",
         "clip_high=0.5: k2_loss has no ratio to clip",
     ),
-    ("objective=tgpo objective.reward=false objective.clip_low=0.5", "clip_low=0.5: without reward there is no ratio"),
+    (
+        "objective=tgpo objective.reward=false objective.clip_low=0.5",
+        "clip_low=0.5: without reward there is no GRPO term",
+    ),
     ("objective=tgpo objective.reward=false objective.normalize_std=false", "normalize_std=False: without reward"),
     ("objective=grpo rollout.group_size=1", "use 2 or more"),
     ("objective=luffy rollout.group_size=1", "use 2 or more"),

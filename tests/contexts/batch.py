@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+from tgpo.contexts.prompts import TeacherPrompts
+from tgpo.contexts.solution import Solution
+from tgpo.rollout.base import Sampling
+from tgpo.rollout.hf import HFRollout
+from tgpo.rollout.padding import pad
+from tgpo.tasks.arithmetic import Arithmetic
+from tgpo.teachers.panel import Asked, Member, Panel
 from tgpo.types.problem import Answered, Problem
 
 
@@ -21,3 +31,16 @@ BATCH = [
     Answered(C, "c, wrong", 0.0, 2),
     Answered(C, "c, wrong again", 0.0, 2),
 ]
+
+
+def shown(student: Any, tokenizer: Any, teachers: list[Any]) -> tuple[Asked, list[Panel]]:
+    """Responses of a student, all but the first problem's after a prompt with the solution, and a panel of each teacher
+    alone."""
+    problems = Arithmetic().train_problems(0, 1, 6)
+    problems[0] = replace(problems[0], extra={})
+    rollouts = HFRollout(student, tokenizer, [1]).generate(problems, Sampling(2, 1.0, 40, 0))
+    prompts = TeacherPrompts(Solution(template="{problem} [{context}]"), tokenizer)
+    panels = [Panel([Member("only", teacher, prompts)], len(tokenizer), 0) for teacher in teachers]
+    asked = panels[0].ask([Answered(r.problem, "", 0.0, r.group) for r in rollouts], pad(rollouts, 0))
+    assert asked.taught_B.tolist() == [False] * 2 + [True] * 10
+    return asked, panels

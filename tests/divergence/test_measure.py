@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import torch
 from tests.compose import composed
 from tests.divergence.options import options
 from tgpo.config.check import check
+from tgpo.contexts.prompts import TeacherPrompts
+from tgpo.contexts.solution import Solution
 from tgpo.divergence.measure import Responses, choose, length_ratios, score
 from tgpo.divergence.rows import RowStatistics
 from tgpo.errors import RequestError
@@ -22,6 +25,8 @@ from tgpo.rollout.hf import HFRollout
 from tgpo.rollout.padding import pad, pad_logprobs
 from tgpo.tasks.arithmetic import Arithmetic
 from tgpo.teachers.hf import HFTeacher
+from tgpo.teachers.panel import Member, Panel
+from tgpo.types.problem import Answered
 from tgpo.types.teacher import TeacherQuery
 
 EOS, PROMPTS, SAMPLES, CAP = 1, 6, 3, 36
@@ -38,11 +43,13 @@ def responses(student_model, tokenizer):
     return found
 
 
-def scored(responses, student, teacher, max_logits=2**24, max_tokens=10_000):
+def scored(responses, student, teacher, max_logits=2**24, max_tokens=10_000, prompts=None):
     vocabulary = 101
     policy, theirs = Policy(student, vocabulary, max_logits), HFTeacher(teacher, vocabulary, max_logits, max_tokens)
-    rows = RowStatistics(options(), [EOS])
-    return score(responses, PROMPTS, policy, theirs, rows, 0, max_tokens, lambda *_: None)
+    panel, rows = Panel([Member("only", theirs, prompts)], vocabulary, 0), RowStatistics(options(), [EOS])
+    answered = [Answered(r.problem, "", 0.0, r.group) for r in responses.rollouts]
+    asked = panel.ask(answered, pad(responses.rollouts, 0))
+    return score(responses, PROMPTS, policy, panel, asked, rows, max_tokens, lambda *_: None)
 
 
 def means(counted):
@@ -67,6 +74,23 @@ def naive(model, rollout) -> np.ndarray:
     with torch.no_grad():
         logits = model(ids).logits[0, len(rollout.prompt_ids) - 1 : -1, :101]
     return logits.double().log_softmax(-1).numpy()
+
+
+def test_responses_without_a_text_are_left_out_and_the_others_scored_after_theirs(
+    responses, student_model, teacher_model, tokenizer
+):
+    bare = {responses.rollouts[0].problem.id, responses.rollouts[-1].problem.id}
+    stripped = [
+        replace(r, problem=replace(r.problem, extra={})) if r.problem.id in bare else r for r in responses.rollouts
+    ]
+    prompts = TeacherPrompts(Solution(template="{problem} [{context}]"), tokenizer)
+    part = scored(Responses(stripped, responses.prompt_B), student_model, teacher_model, prompts=prompts)
+    kept = [i for i, r in enumerate(responses.rollouts) if r.problem.id not in bare]
+    alone = Responses([responses.rollouts[i] for i in kept], responses.prompt_B[kept])
+    same(part, scored(alone, student_model, teacher_model, prompts=prompts), **ROUNDING)
+    assert part.without_text == len(responses.rollouts) - len(kept) == 2 * SAMPLES
+    other = scored(alone, student_model, teacher_model)
+    assert abs(means(part)["reverse_kl"] - means(other)["reverse_kl"]) > 0.1  # the prompt is what the teacher reads
 
 
 def test_against_a_naive_forward_pass(responses, student_model, teacher_model):

@@ -88,6 +88,9 @@ def test_two_processes_follow_one(objective, tmp_path):
         pytest.param(
             ["objective=rkl", "objective.estimator=centered", "train.gradient_checkpointing=true"], marks=LONG
         ),
+        ["objective=gkd", "teacher.weights=ema", "teacher.context=sibling", "teacher.decay=0.5"],
+        pytest.param(["objective=sdpo", "teacher=self", "teacher.context=feedback", "objective.topk=4"], marks=LONG),
+        pytest.param(["objective=exopd", "lora.rank=4", "teacher.weights=initial", "teacher.context=hint"], marks=LONG),
         pytest.param(["objective=tgpo", "objective.target=sample", "lora.rank=4"], marks=LONG),
         pytest.param(
             ["objective=fkl", "+student.config.rope_parameters={rope_type:default,rope_theta:5000.0}"], marks=LONG
@@ -97,7 +100,8 @@ def test_two_processes_follow_one(objective, tmp_path):
 )
 def test_so_do_those_that_ask_for_more(options, tmp_path):
     """Whole distributions, the student's best tokens, the teacher's draws; adapters, checkpointing, sketches; a student
-    whose configuration is not the one it was saved with."""
+    whose configuration is not the one it was saved with; the student as its own teacher, whose weights are sharded, in
+    passes that all make together."""
     few = ["train.steps=2"]
     one, two = one_process(tmp_path / "one", *options, *few), two_processes(tmp_path / "two", *options, *few)
     if "metrics.gradient_variance_method=sketch" in options:  # each process draws signs of its own for its part

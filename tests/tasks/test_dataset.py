@@ -180,6 +180,24 @@ def test_a_system_prompt_is_a_turn_before_the_question():
 # --- bad input ----------------------------------------------------------------------------------------------------
 
 
+def test_further_columns_come_with_the_problem_and_are_none_of_its_prompt(tmp_path):
+    at = "+task.extra_columns.solution"
+    found = everything(preset("gsm8k", f"task.path={FIXTURES}/gsm8k", f"{at}=answer"))[-1]
+    assert found.extra["solution"].endswith(f"#### {int(found.answer):,}")
+    assert "<<" not in found.prompt
+    worked = everything(preset("openr1_math", f"task.path={FIXTURES}/openr1_math", "task.eval_size=3", f"{at}=target"))
+    assert worked[-1].extra["solution"].startswith("<think>")  # of chat messages, the assistant's
+    rows = [{"prompt": "p", "answer": "1", "hint": 7}, {"prompt": "q", "answer": "2", "hint": "  "}]
+    task = local(jsonl(tmp_path / "rows.jsonl", rows), extra_columns={"hint": "hint"}, eval_size=1)
+    assert sorted((p.prompt, dict(p.extra)) for p in everything(task)) == [("p", {"hint": "7"}), ("q", {})]
+    assert "task.extra_columns.tip=tip" in refused(
+        local(tmp_path / "rows.jsonl", extra_columns={"tip": "tip"}, eval_size=1)
+    )
+    rows[0]["hint"] = {"text": "look"}
+    said = refused(local(jsonl(tmp_path / "rows.jsonl", rows), extra_columns={"hint": "hint"}, eval_size=1))
+    assert "set task.extra_columns.hint=hint.text" in said
+
+
 def test_a_missing_column_is_named_with_the_nearest(tmp_path):
     path = jsonl(tmp_path / "rows.jsonl", [{"prompts": "1", "meta": {"answer": "1"}}] * 3)
     assert "task.prompt_column=prompt: no such column" in refused(local(path, answer_column="meta.answer"))

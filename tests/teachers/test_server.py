@@ -19,6 +19,7 @@ import torch
 from tests import vllm_engines  # noqa: F401  skips where vLLM is not installed
 from tests.compose import composed
 from tests.conftest import ROOT, command, records
+from tests.contexts.batch import shown
 from tests.forked import free_port
 from tgpo.config.check import check
 from tgpo.errors import RequestError, StoppedError
@@ -123,6 +124,14 @@ def test_agrees_with_the_hf_teacher(url, tokens, teacher_model, topk):
     torch.testing.assert_close(ours.sampled_logprobs_BT, theirs.sampled_logprobs_BT, **close)
     if topk:
         torch.testing.assert_close(ours.topk_logprobs_BTK, theirs.topk_logprobs_BTK, **close)
+
+
+def test_a_prompt_of_its_own_goes_before_the_same_response(url, student_model, teacher_model, tokenizer):
+    teachers = [ServerTeacher(NAME, options(url)), HFTeacher(teacher_model, 101, 2**24, 10_000)]
+    asked, panels = shown(student_model, tokenizer, teachers)
+    ours, theirs = (panel.score(asked, TeacherQuery()).sampled_logprobs_BT for panel in panels)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
+    assert not ours[~asked.taught_B].any()
 
 
 def test_passes_its_own_check(url, tokenizer):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.contexts.batch import shown
 from tests.vllm_engines import OPTIONS
 from tgpo.models.vllm import make_engine
 from tgpo.rollout.base import Sampling
@@ -48,6 +49,14 @@ def test_agrees_with_the_hf_teacher(teacher, tokens, teacher_model, topk):
         torch.testing.assert_close(ours.topk_logprobs_BTK, theirs.topk_logprobs_BTK, **EXACT)
         apart = theirs.topk_logprobs_BTK[..., 0] - theirs.topk_logprobs_BTK[..., -1] > 1e-3
         assert torch.equal(ours.topk_ids_BTK[..., 0][apart], theirs.topk_ids_BTK[..., 0][apart])
+
+
+def test_a_prompt_of_its_own_goes_before_the_same_response(teacher, student_model, teacher_model, tokenizer):
+    asked, panels = shown(student_model, tokenizer, [teacher, HFTeacher(teacher_model, 101, 2**24, 10_000)])
+    ours, theirs = (panel.score(asked, TeacherQuery(topk=4)) for panel in panels)
+    torch.testing.assert_close(ours.sampled_logprobs_BT, theirs.sampled_logprobs_BT, **EXACT)
+    torch.testing.assert_close(ours.topk_logprobs_BTK, theirs.topk_logprobs_BTK, **EXACT)
+    assert not ours.sampled_logprobs_BT[~asked.taught_B].any()
 
 
 def test_a_shift_by_one_would_be_seen(teacher, tokens, teacher_model):

@@ -64,6 +64,16 @@ def question(value: Any) -> tuple[str | None, str | None]:
     return texts[-1], texts[0] if len(turns) == 2 else None
 
 
+def further_text(value: Any, option: str) -> str | None:
+    """Returns the text in a cell of one of `extra_columns`: text, a number, or chat messages, of which the assistant's
+    are taken. Raises CellError for anything else."""
+    turns = messages(value)
+    if turns is None:
+        return plain_text(value, option)
+    texts = [plain_text(turn["content"], option) for turn in turns if turn["role"] == "assistant"]
+    return "\n\n".join(text for text in texts if text) or None
+
+
 def judge(golds: Sequence[str], responses: Sequence[str], *, require_boxed: bool, require_think_end: bool) -> Rewards:
     """Returns math-verify's reward for each response.
 

@@ -54,7 +54,11 @@ class Countdown(DatasetTask):
     @property
     def columns(self) -> dict[str, str]:
         own = {"prompt_column": self.prompt_column} if self.prompt_column else {}
-        return own | {"answer_column": self.answer_column, "numbers_column": self.numbers_column}
+        return own | {
+            "answer_column": self.answer_column,
+            "numbers_column": self.numbers_column,
+            **self.further_columns,
+        }
 
     def question_of(self, row: dict[str, Any], form: AnswerForm) -> tuple[str | None, str | None, str | None]:
         target = one_integer(row["answer_column"], "answer_column")

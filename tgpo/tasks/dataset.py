@@ -6,6 +6,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Sequence
+from dataclasses import field
 from functools import cached_property, lru_cache
 from itertools import chain, islice
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from tgpo.errors import RequestError
-from tgpo.tasks.answers import AnswerForm, gold_answer, judge, question
+from tgpo.tasks.answers import AnswerForm, further_text, gold_answer, judge, question
 from tgpo.tasks.base import Rewards
 from tgpo.tasks.cells import CellError
 from tgpo.tasks.hints import answer_form_of
@@ -46,6 +47,7 @@ class Rows:
     prompt_column: str
     answer_column: str
     answer_form: AnswerForm | None = None
+    extra_columns: dict[Name, str] = field(default_factory=dict)
     prompt_template: str = "{problem}"
     system_prompt: str | None = None
     require_boxed: bool = True
@@ -67,13 +69,23 @@ class Rows:
     @property
     def columns(self) -> dict[str, str]:
         """The columns to read, as {option: name of the column}."""
-        return {"prompt_column": self.prompt_column, "answer_column": self.answer_column}
+        return {"prompt_column": self.prompt_column, "answer_column": self.answer_column, **self.further_columns}
+
+    @property
+    def further_columns(self) -> dict[str, str]:
+        return {f"extra_columns.{name}": column for name, column in self.extra_columns.items()}
 
     def question_of(self, row: dict[str, Any], form: AnswerForm) -> tuple[str | None, str | None, str | None]:
         """Returns the prompt, the system prompt and the gold answer of a row, whose keys are those of `columns`."""
         prompt, system = question(row["prompt_column"])
         full_prompt = None if not prompt or not prompt.strip() else self.prompt_template.replace("{problem}", prompt)
         return full_prompt, system, gold_answer(row["answer_column"], form)
+
+    def extra_of(self, row: dict[str, Any]) -> dict[str, str]:
+        """Returns the further texts that the row holds, by the names that `extra_columns` gives them."""
+        options = {name: f"extra_columns.{name}" for name in self.extra_columns}
+        texts = {name: further_text(row[option], option) for name, option in options.items()}
+        return {name: text for name, text in texts.items() if text and text.strip()}
 
     def problems(
         self, path: str | None, subset: str | None, split: str, revision: str | None, option: str = "path"
@@ -90,12 +102,13 @@ class Rows:
             name = f"{self.name}/{split}/{number}"
             try:
                 prompt, system, answer = self.question_of(row, form)
+                extra = self.extra_of(row)
             except CellError as error:
                 raise self._refusal(name, error) from error
             if usable.keep(name, prompt, answer):
                 assert prompt is not None and answer is not None
                 own = system if self.system_prompt is None else self.system_prompt or None
-                problems.append(Problem(name, prompt, answer, self.name, own))
+                problems.append(Problem(name, prompt, answer, self.name, own, extra))
         usable.check()
         if not problems:
             raise RequestError(f"{source.words}: none of its {usable.seen} rows has a prompt and an answer")

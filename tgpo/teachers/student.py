@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from tgpo.functional.batching import by_token_budget, micro_batches_per_rank
 from tgpo.models.policy import Policy
@@ -76,6 +77,9 @@ class MovingAverage:
 
     @torch.no_grad()
     def follow(self, student: Policy) -> None:
+        for policy in (self.policy, student):
+            if isinstance(policy, FSDPModule):
+                policy.reshard()  # a pass without gradient leaves the outermost weights gathered
         trained = dict(student.named_parameters())
         for name, average in self.policy.named_parameters():
             if trained[name].requires_grad:
