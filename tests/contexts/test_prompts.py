@@ -13,6 +13,7 @@ from tests.parts import small
 from tgpo.config.check import check
 from tgpo.config.sizes import longest_scored, sequence_budgets
 from tgpo.contexts.none import NoContext
+from tgpo.contexts.other_problem import OtherProblem
 from tgpo.contexts.prompts import TeacherPrompts, filled, load_prompts
 from tgpo.contexts.sibling import Sibling
 from tgpo.contexts.solution import Solution
@@ -55,8 +56,10 @@ def test_variables_reach_the_template(tokenizer, tmp_path):
 
 def test_what_may_be_read_is_known_before_there_are_responses(tokenizer):
     problems = [each.problem for each in BATCH]
-    assert len(TeacherPrompts(SOLUTION, tokenizer).possible(problems)) == 4  # b has none
-    quoting = TeacherPrompts(Sibling(template="{problem} [{context}]"), tokenizer).possible(problems)
+    assert len(TeacherPrompts(SOLUTION, tokenizer).possible(problems, 3)) == 4  # b has none
+    other = OtherProblem(template=SOLUTION.template)  # of a batch of one problem there is no other
+    assert not TeacherPrompts(other, tokenizer).possible(problems[:1] * 3, 1)
+    quoting = TeacherPrompts(Sibling(template="{problem} [{context}]"), tokenizer).possible(problems, 3)
     assert {turn.prompt for turn in quoting} == {f"what is {name}? []" for name in "abc"}
 
 

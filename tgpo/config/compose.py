@@ -99,7 +99,7 @@ def in_its_group(override: str) -> str:
     names that contain the folder, such as `ablation_weight` or `paper_7b`, are accepted too.
     """
     key, _, value = override.partition("=")
-    if key == "teacher.context":
+    if key == "teacher.context" and re.fullmatch(r"[\w,]+", value):
         return f"teacher/context={value}"
     if key != "experiment":
         return override

@@ -55,10 +55,15 @@ class SequenceBudget:
     problem: str
     cap: int
     capped_by: str  # the option that sets it
+    quoted: int = 0  # responses as long as the cap that the prompt contains
 
     @property
     def longest(self) -> int:
         return self.prompt + self.cap
+
+    def fitting(self, room: int) -> int:
+        """Returns the largest cap with which the longest sequence has at most `room` tokens; below 1 if none does."""
+        return (room - self.prompt + self.quoted * self.cap) // (1 + self.quoted)
 
 
 _budgets: WeakKeyDictionary[Request, list[SequenceBudget]] = WeakKeyDictionary()
@@ -104,9 +109,11 @@ def scored_budget(request: Request, tokenizer: Any) -> SequenceBudget:
     prompts = load_prompts(request.options, request.context, tokenizer, None)
     if prompts is None:
         return budget
-    turns = prompts.possible(training_problems(request, request.options.train.steps))
+    turns = prompts.possible(
+        training_problems(request, request.options.train.steps), request.options.rollout.prompts_per_batch
+    )
     if not turns:  # the preflight says so
         return budget
     length, problem = longest_prompt(turns, prompts.tokenizer)
-    quoted = budget.cap if prompts.context.quotes_a_response else 0
-    return replace(budget, prompt=length + quoted, problem=problem)
+    quoted = int(prompts.context.quotes_a_response)
+    return replace(budget, prompt=length + quoted * budget.cap, problem=problem, quoted=quoted)

@@ -43,13 +43,16 @@ class TeacherPrompts:
         ids = dict(zip(distinct, encoded, strict=True))
         return [None if turn is None else ids[turn.prompt, turn.system] for turn in turns]
 
-    def possible(self, problems: Sequence[Problem]) -> list[Problem]:
-        """Returns what the teacher may read for these problems, before there are responses. A response that would be
-        quoted is left out: its length is that of any response."""
+    def possible(self, problems: Sequence[Problem], at_once: int) -> list[Problem]:
+        """Returns what the teacher may read for these problems, `at_once` of which are in a batch, before there are
+        responses. A response that would be quoted is left out: its length is that of any response."""
         if self.context.quotes_a_response:
             return [self._turn(problem, "") for problem in problems]
         rewards = (0.0, 1.0) if self.context.needs_rewards else (0.0,)
-        answered = [[Answered(problem, "", reward, i) for i, problem in enumerate(problems)] for reward in rewards]
+        batches = [problems[first : first + at_once] for first in range(0, len(problems), at_once)]
+        answered = [
+            [Answered(p, "", reward, i) for i, p in enumerate(batch)] for batch in batches for reward in rewards
+        ]
         return [turn for each in answered for turn in self.turns(each) if turn is not None]
 
     def _turn(self, problem: Problem, text: str) -> Problem:

@@ -19,7 +19,7 @@ def check_teacher_prompts(look: Inspection) -> str | None:
     if prompts is None:
         return None
     problems = training_problems(request)
-    turns = prompts.possible(problems)
+    turns = prompts.possible(problems, options.rollout.prompts_per_batch)
     if not turns:
         raise RequestError(
             f"teacher.context={name}: none of the first {len(problems)} problems gives it a text; "

@@ -96,7 +96,7 @@ def check_lengths(look: Inspection) -> str:
         scored = role == "teacher" and options.teacher.backend == "vllm"  # vLLM generates one token more
         for each in budgets if role == "student" else [scored_budget(look.request, look.tokenizer)]:
             if room is not None and each.longest + scored > room:
-                fits = room - scored - each.prompt
+                fits = each.fitting(room - scored)
                 fix = f"use at most {fits}" if fits > 0 else "leave that problem out"
                 raise RequestError(
                     f"{each.capped_by}={each.cap} and the prompt of {each.problem}, {each.prompt} tokens, exceed the "
