@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tgpo.tasks.arithmetic import Arithmetic, evaluate, expressions, is_held_out
+from tgpo.tasks.arithmetic import Arithmetic, evaluate, expressions, is_held_out, to_problem
+from tgpo.tasks.verifier import last_boxed
 
 
 @given(st.lists(st.integers(10, 99), min_size=1, max_size=6), st.data())
@@ -42,3 +43,24 @@ def test_evaluation_is_fixed_and_training_is_a_function_of_seed_and_step():
 def test_a_range_the_wrong_way_round_is_refused():
     with pytest.raises(ValueError, match="min_terms"):
         Arithmetic(min_terms=4, max_terms=3)
+
+
+@pytest.mark.parametrize(
+    ("expression", "solution", "hint", "operation"),
+    [
+        ("37+85-12", r"37+85=122;122-12=110;\boxed{110}", "122,110", "both"),
+        ("12-85-20", r"12-85=-73;-73-20=-93;\boxed{-93}", "-73,-93", "minus"),
+        ("12+34", r"12+34=46;\boxed{46}", "46", "plus"),
+    ],
+)
+def test_a_problem_brings_its_working(expression, solution, hint, operation):
+    problem = to_problem(expression)
+    assert problem.extra == {"solution": solution, "hint": hint, "operation": operation}
+    assert (problem.prompt, last_boxed(solution)) == (expression, problem.answer)
+
+
+def test_every_problem_has_the_same_texts():
+    problems = [*Arithmetic().eval_problems(), *Arithmetic().train_problems(0, 1, 64)]
+    for problem in problems:
+        assert last_boxed(problem.extra["solution"]) == problem.extra["hint"].split(",")[-1] == problem.answer
+    assert {problem.extra["operation"] for problem in problems} == {"plus", "minus", "both"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Annotated
@@ -15,6 +16,7 @@ from tgpo.tasks.verifier import verify_responses
 from tgpo.types.problem import STRICT, Problem
 
 HELD_OUT_BUCKETS, BUCKETS = 1, 10
+TERM = re.compile(r"[+-]?\d+")
 
 
 def is_held_out(expression: str) -> bool:
@@ -47,9 +49,38 @@ def evaluate(expression: str) -> int:
     return total
 
 
+def running_totals(expression: str) -> Iterator[tuple[int, str, int]]:
+    """Yields the steps from the first term to the value: the total so far, the term that joins it, the new total."""
+    first, *rest = TERM.findall(expression)
+    total = int(first)
+    for term in rest:
+        yield total, term, total + int(term)
+        total += int(term)
+
+
+def solution(expression: str, separator: str = ";") -> str:
+    r"""`37+85-12` -> `37+85=122;122-12=110;\boxed{110}`, with `;` or another separator."""
+    working = "".join(f"{total}{term}={after}{separator}" for total, term, after in running_totals(expression))
+    return working + rf"\boxed{{{evaluate(expression)}}}"
+
+
+def hint(expression: str) -> str:
+    """`37+85-12` -> `122,110`: the totals without the working."""
+    return ",".join(str(after) for _, _, after in running_totals(expression))
+
+
+def operation(expression: str) -> str:
+    signs = {character for character in expression if character in "+-"}
+    return "both" if len(signs) == 2 else "minus" if "-" in signs else "plus"
+
+
 def to_problem(expression: str) -> Problem:
     return Problem(
-        id=f"arithmetic/{expression}", prompt=expression, answer=str(evaluate(expression)), task="arithmetic"
+        id=f"arithmetic/{expression}",
+        prompt=expression,
+        answer=str(evaluate(expression)),
+        task="arithmetic",
+        extra={"solution": solution(expression), "hint": hint(expression), "operation": operation(expression)},
     )
 
 

@@ -6,30 +6,19 @@ import re
 import zlib
 from collections.abc import Callable
 
-from tgpo.tasks.arithmetic import evaluate
+from tgpo.tasks.arithmetic import TERM, evaluate, solution
 
 Style = Callable[[str], str]
-TERM = re.compile(r"[+-]?\d+")
-
-
-def running_totals(expression: str, separator: str) -> str:
-    r"""`37+85-12` -> `37+85=122;122-12=110;\boxed{110}`, with `;` or another separator."""
-    first, *rest = TERM.findall(expression)
-    total, working = int(first), ""
-    for term in rest:
-        new_total = total + int(term)
-        working += f"{total}{term}={new_total}{separator}"
-        total = new_total
-    return working + rf"\boxed{{{total}}}"
 
 
 def teacher_style(expression: str) -> str:
-    return running_totals(expression, ";")
+    r"""`37+85-12` -> `37+85=122;122-12=110;\boxed{110}`: the running totals, and the answer in a box."""
+    return solution(expression)
 
 
 def student_style(expression: str) -> str:
     """The large-gap student's format. Its rollouts leave the teacher's support at the first separator."""
-    return running_totals(expression, "*=*")
+    return solution(expression, "*=*")
 
 
 def unboxed(expression: str) -> str:
@@ -41,12 +30,12 @@ def long_winded(expression: str) -> str:
     r"""Tens first, then ones, `37+85` -> `37+80=117;117+5=122;\boxed{122}`: correct, but twice as long."""
     first, *rest = TERM.findall(expression)
     parts = [part for term in rest for part in (f"{term[:-1]}0", f"{term[0]}{term[-1]}")]
-    return running_totals(first + "".join(parts), ";")
+    return solution(first + "".join(parts))
 
 
 def reversed_digits(expression: str) -> str:
     r"""`37+85-12` -> `73+58=221;221-21=011;\boxed{110}`: the working writes every number with its ones first."""
-    *working, answer = running_totals(expression, ";").split(";")
+    *working, answer = solution(expression).split(";")
     return ";".join([*(re.sub(r"\d+", lambda digits: digits[0][::-1], step) for step in working), answer])
 
 
