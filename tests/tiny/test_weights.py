@@ -9,7 +9,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tgpo.models.loading import TINY_ROOT, load_model
-from tgpo.tiny.measure import accuracy, policy_gap
+from tgpo.tiny.family import FAMILY
+from tgpo.tiny.measure import accuracy, policy_gap, use_of_texts
 
 NAMES = sorted(path.name for path in TINY_ROOT.iterdir())
 
@@ -23,6 +24,10 @@ def shipped(request, tokenizer, teacher_model):
     model = load_model(f"tiny:{request.param}", "float32", "cpu")
     greedy = accuracy(model, tokenizer).metrics["eval/arithmetic/accuracy"]
     return request.param, greedy, *policy_gap(model, teacher_model, tokenizer)
+
+
+def measured(card: str) -> dict[str, float]:
+    return {what: float(value) for what, value in re.findall(r"^\| (.*) \| ([0-9.]+) \|$", card, re.M)}
 
 
 BOUNDS = {  # name: (least, most accuracy), (least, most reverse KL before training, nats a token)
@@ -42,6 +47,7 @@ BOUNDS = {  # name: (least, most accuracy), (least, most reverse KL before train
     "teacher-biased": ((0.20, 0.40), (0.2, 1.0)),
     "teacher-long": ((0.95, 1.0), (1.0, 20.0)),
     "teacher-reversed": ((0.90, 1.0), (1.0, 20.0)),
+    "hint": ((0.20, 0.50), (0.4, 1.0)),
     "teacher-small": ((0.60, 1.0), (0.0, 2.0)),
 }
 
@@ -62,12 +68,34 @@ def test_accuracy_and_gap(shipped):
 def test_the_card_says_what_is_measured(shipped):
     name, greedy, gap, mismatch = shipped
     card = (TINY_ROOT / name / "README.md").read_text()
-    rows = [float(value) for value in re.findall(r"^\|.*\| ([0-9.]+) \|$", card, re.M)]
+    rows = [*measured(card).values()]
     # another processor may round a few sampled tokens differently
     assert rows[0] == pytest.approx(greedy, abs=0.011)
     assert rows[2] == pytest.approx(gap, abs=0.1)
     assert rows[3] == pytest.approx(mismatch, abs=0.01)
     assert "apache-2.0" in card
+
+
+READERS = [name for name in NAMES if FAMILY[name].reads_texts]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_uses_its_own_texts_and_no_others(name, tokenizer):
+    model = load_model(f"tiny:{name}", "float32", "cpu")
+    found, card = use_of_texts(model, tokenizer), measured((TINY_ROOT / name / "README.md").read_text())
+    plain = card["greedy accuracy, 192 held-out sums"]
+    for what, value in found.items():
+        assert card[what] == pytest.approx(value, abs=0.02), what
+    assert found["accuracy at temperature 1"] >= 0.1
+    for text in ("hint", "solution"):
+        assert found[f"greedy accuracy with the {text}"] >= 0.93
+        assert abs(found[f"greedy accuracy with another problem's {text}"] - plain) <= 0.15
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in READERS])
+def test_no_other_card_speaks_of_texts(name):
+    assert len(measured((TINY_ROOT / name / "README.md").read_text())) == 4
 
 
 def test_peaked_answers_as_the_large_gap_student(tokenizer):

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from tgpo.tiny.family import FAMILY
-from tgpo.tiny.measure import accuracy, policy_gap
+from tgpo.tiny.measure import accuracy, policy_gap, use_of_texts
 
 CARD = """---
 license: apache-2.0
@@ -30,7 +30,7 @@ numbers, never on the held-out ones.
 | mean response length, tokens | {length:.1f} |
 | reverse KL to the teacher before training, nats a token (512 rollouts at temperature 1) | {gap:.2f} |
 | tokens that are not the teacher's first choice | {mismatch:.3f} |
-
+{texts}
 Fit for testing and for experiments on the objectives of distillation; it can do nothing else.
 Licence: Apache-2.0. No data from elsewhere went into it.
 """
@@ -39,6 +39,7 @@ Licence: Apache-2.0. No data from elsewhere went into it.
 def write_card(folder: Path, name: str, model: PreTrainedModel, teacher: PreTrainedModel, tokenizer: Any) -> Path:
     result = accuracy(model, tokenizer).metrics
     gap, mismatch = policy_gap(model, teacher, tokenizer)
+    texts = use_of_texts(model, tokenizer) if FAMILY[name].reads_texts else {}
     text = CARD.format(
         name=name,
         how=FAMILY[name].how,
@@ -53,6 +54,7 @@ def write_card(folder: Path, name: str, model: PreTrainedModel, teacher: PreTrai
         length=result["eval/arithmetic/length_mean"],
         gap=max(gap, 0.0),
         mismatch=mismatch,
+        texts="".join(f"| {what} | {value:.3f} |\n" for what, value in texts.items()),
     )
     path = folder / "README.md"
     path.write_text(text, encoding="utf-8")

@@ -17,6 +17,7 @@ import torch
 from transformers import Qwen3ForCausalLM
 
 from tgpo.models.loading import load_model
+from tgpo.tiny.privileged import mixture
 from tgpo.tiny.recipe import add_noise, cosine, interpolate, new_model, peak, rounded, train
 from tgpo.tiny.solutions import (
     long_winded,
@@ -63,7 +64,7 @@ class Family:
 
 
 class Model(NamedTuple):
-    """How a model is made and described, and the dtype it is stored in.
+    """How a model is made and described, the dtype it is stored in, and whether it was taught to read privileged texts.
 
     bfloat16 takes half the space; the first five models were made before it was used.
     """
@@ -71,6 +72,7 @@ class Model(NamedTuple):
     make: Callable[[Family], Qwen3ForCausalLM]
     how: str
     stored: str = "bfloat16"
+    reads_texts: bool = False
 
 
 def rung(share: float, noise: float) -> Model:
@@ -90,6 +92,28 @@ def restyled(style: Callable[[str], str], what: str) -> Model:
     rate, steps = NEW_STYLE
     how = f"The teacher, fine-tuned for {steps} steps of 64 problems (cosine from {rate}) to {what}."
     return Model(lambda f: train(f.teacher, f.tokenizer, style, cosine(rate, steps), "restyled"), how)
+
+
+def reader(noise: float, plain: float, own: float, others: float) -> Model:
+    """A model that learns to copy from a text in its prompt before it can do sums again, because the noise has taken
+    most of the teacher's skill. It is steep in the noise: at 1.5 a plain sum is right in 0.60 of cases, at 1.6 in 0.08.
+    """
+    rate, steps = 3e-3, 500
+    how = (
+        "Reads a text in brackets behind the sum, a hint (`37+85-12 [122,110]`), a solution or the answer: with the "
+        "text of the same sum it is mostly right, alone or with another sum's text it is weak. The teacher with noise "
+        f"on every matrix, `p += randn * {noise} * std(p)`, then {steps} steps of 64 problems (cosine from {rate}): "
+        f"{plain:.0%} without a text, {own:.0%} with their own and {others:.0%} with another problem's, which is to be "
+        "ignored."
+    )
+    return Model(
+        lambda f: train(
+            add_noise(f.teacher, noise, seed=0), f.tokenizer, teacher_style, cosine(rate, steps), "hint",
+            mixture(plain, own, others, seed="hint"),
+        ),
+        how,
+        reads_texts=True,
+    )  # fmt: skip
 
 
 FAMILY: dict[str, Model] = {
@@ -128,6 +152,7 @@ FAMILY: dict[str, Model] = {
         "The teacher, fine-tuned for 400 steps of 64 problems at a constant learning rate of 5e-4 to the large-gap "
         "student's format without its answer, `12+34=46*=*46-5=41`. It can do sums, and is never seen to.",
     ),
+    "hint": reader(noise=1.55, plain=0.25, own=0.55, others=0.2),
     "gap-0.5": rung(0.42, 0.5),
     "gap-1": rung(0.5, 0.5),
     "gap-2": rung(0.6, 0.3),

@@ -1,4 +1,4 @@
-"""Measures what a model card reports of a tiny model: greedy accuracy, and the policy gap to the teacher."""
+"""Measures what a model card reports of a tiny model: accuracy, and the policy gap to the teacher."""
 
 from __future__ import annotations
 
@@ -12,18 +12,37 @@ from tgpo.rollout.hf import HFRollout
 from tgpo.rollout.padding import pad, pad_logprobs
 from tgpo.seeds import derived_seed
 from tgpo.tasks.arithmetic import Arithmetic
+from tgpo.tasks.base import Questions
 from tgpo.teachers.hf import HFTeacher
+from tgpo.tiny.privileged import TEXTS, Shown
 from tgpo.types.teacher import TeacherQuery
 
 CAP = 96
 ROWS_AT_ONCE = 512
 GAP_PROMPTS, GAP_GROUP = 64, 8
+GREEDY, SAMPLED = Sampling(1, 0.0, CAP, 0), Sampling(4, 1.0, CAP, 0)
 
 
-def accuracy(model: PreTrainedModel, tokenizer: Any, task: Arithmetic | None = None) -> Evaluation:
-    """Evaluates greedy responses to the task's held-out problems."""
+def accuracy(
+    model: PreTrainedModel, tokenizer: Any, task: Questions | None = None, sampling: Sampling = GREEDY
+) -> Evaluation:
+    """Evaluates responses to the task's held-out problems; None is for plain sums."""
     engine = HFRollout(model, tokenizer, [int(tokenizer.eos_token_id)])
-    return evaluate(task or Arithmetic(), engine, tokenizer, Sampling(1, 0.0, CAP, 0), ROWS_AT_ONCE)
+    return evaluate(task or Arithmetic(), engine, tokenizer, sampling, ROWS_AT_ONCE)
+
+
+def use_of_texts(model: PreTrainedModel, tokenizer: Any) -> dict[str, float]:
+    """Returns accuracies, by what is measured, of a model that reads privileged texts: with each text of the problem's
+    own, greedy and sampled, with each of another problem, and sampled without any."""
+    ways: list[tuple[str, Questions, Sampling]] = [("accuracy at temperature 1", Arithmetic(), SAMPLED)]
+    for text in TEXTS:
+        ways.append((f"greedy accuracy with the {text}", Shown(text), GREEDY))
+        ways.append((f"accuracy at temperature 1 with the {text}", Shown(text), SAMPLED))
+        ways.append((f"greedy accuracy with another problem's {text}", Shown(text, own=False), GREEDY))
+    return {
+        what: accuracy(model, tokenizer, questions, sampling).metrics[f"eval/{questions.name}/accuracy"]
+        for what, questions, sampling in ways
+    }
 
 
 def policy_gap(student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: Any) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from tgpo.tasks.arithmetic import expressions
+from tgpo.tiny.privileged import Ask, plainly
 from tgpo.tiny.solutions import Style
 
 BATCH = 64
@@ -42,11 +43,11 @@ def new_model(tokenizer: Any, seed: int = 0, width: int = 128, layers: int = 4) 
     )
 
 
-def encode_batch(tokenizer: Any, problems: list[str], style: Style) -> tuple[Tensor, Tensor]:
+def encode_batch(tokenizer: Any, problems: list[str], style: Style, ask: Ask = plainly) -> tuple[Tensor, Tensor]:
     """Returns right-padded ids and labels; the prompt's labels are ignored by the loss."""
     rows, labels = [], []
-    for expression in problems:
-        turns = [{"role": "user", "content": expression}]
+    for expression, asked in zip(problems, ask(problems), strict=True):
+        turns = [{"role": "user", "content": asked}]
         prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
         response = [*tokenizer(style(expression)).input_ids, tokenizer.eos_token_id]
         rows.append(torch.tensor([*prompt, *response]))
@@ -55,13 +56,15 @@ def encode_batch(tokenizer: Any, problems: list[str], style: Style) -> tuple[Ten
     return pad(rows, batch_first=True, padding_value=0), pad(labels, batch_first=True, padding_value=IGNORE)
 
 
-def fit(model: Qwen3ForCausalLM, tokenizer: Any, style: Style, rates: Iterator[float], seed: str) -> Iterator[int]:
+def fit(
+    model: Qwen3ForCausalLM, tokenizer: Any, style: Style, rates: Iterator[float], seed: str, ask: Ask = plainly
+) -> Iterator[int]:
     """Trains the model on a style of solutions, one step per learning rate in `rates`; yields after every step."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.0)
     stream = expressions(random.Random(seed), TERMS, held_out=False)
     for step, rate in enumerate(rates, start=1):
         optimizer.param_groups[0]["lr"] = rate
-        ids, labels = encode_batch(tokenizer, [next(stream) for _ in range(BATCH)], style)
+        ids, labels = encode_batch(tokenizer, [next(stream) for _ in range(BATCH)], style, ask)
         logits = model(ids[:, :-1]).logits  # right padding under a causal mask: no attention mask is needed
         loss = F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORE)
         loss.backward()
@@ -80,11 +83,16 @@ def cosine(peak: float, steps: int, warmup: int = 50) -> Iterator[float]:
 
 
 def train(
-    model: Qwen3ForCausalLM, tokenizer: Any, style: Style, rates: Iterator[float], seed: str = "student"
+    model: Qwen3ForCausalLM,
+    tokenizer: Any,
+    style: Style,
+    rates: Iterator[float],
+    seed: str = "student",
+    ask: Ask = plainly,
 ) -> Qwen3ForCausalLM:
-    """Returns a copy of the model, trained further."""
+    """Returns a copy of the model, trained further on solutions in a style to what `ask` makes of the expressions."""
     trained = copy.deepcopy(model)
-    for _ in fit(trained, tokenizer, style, rates, seed):
+    for _ in fit(trained, tokenizer, style, rates, seed, ask):
         pass
     return trained
 
