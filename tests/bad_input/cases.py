@@ -136,7 +136,10 @@ RUN = [
     ("teacher.context=solution teacher.context.column=work", "+task.extra_columns.work=COLUMN"),
     ("teacher.context=other_problem rollout.prompts_per_batch=1", "it needs rollout.prompts_per_batch of 2 or more"),
     ("teacher.context=feedback teacher.context.wrong=null", "give teacher.context.wrong"),
-    ("teacher.context=hint teacher.context.template=solve", "teacher.context.template=solve: the template has no place"),
+    (
+        "teacher.context=hint teacher.context.template=solve",
+        "template=solve: the template has no place",
+    ),
     (
         "teacher.context=sibling rollout.max_response_length=600",
         "positions of teacher.path=tiny:teacher; use at most 504",

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from tgpo.tasks.arithmetic import Arithmetic, is_held_out
-from tgpo.tiny.privileged import TEXTS, Shown, mixture, plainly, with_text
+from tgpo.tiny.privileged import TEXTS, Shown, mixture, plainly, right_where_shown, with_text
 from tgpo.tiny.recipe import IGNORE, encode_batch
-from tgpo.tiny.solutions import teacher_style
+from tgpo.tiny.solutions import teacher_style, wrong_at_minus
 from tgpo.tiny.tokenizer import build_tokenizer
 
+PROMPTS = ["12+34-5", "12+34-5 [46,41]", "12+34-5 [46,40]"]  # alone, with its own text, with another's
 SUMS = [f"{a}+{a + 9}-12" for a in range(10, 70)]
 
 
@@ -43,11 +44,11 @@ def test_the_text_of_another_problem_is_from_the_same_batch():
     assert b in last
 
 
-def test_the_response_is_the_same_whatever_the_prompt_shows():
+def test_the_response_is_to_what_the_prompt_shows():
     tokenizer = build_tokenizer()
-    _, labels = encode_batch(tokenizer, ["12+34", "12+34-5"], teacher_style, mixture(0, 0, 1, "test"))
+    _, labels = encode_batch(tokenizer, ["12+34-5"], right_where_shown, lambda _: PROMPTS)
     written = [tokenizer.decode(row[row != IGNORE]) for row in labels]
-    assert written == [f"{teacher_style(expression)}<|end|>" for expression in ("12+34", "12+34-5")]
+    assert written == [f"{style('12+34-5')}<|end|>" for style in (wrong_at_minus, teacher_style, wrong_at_minus)]
 
 
 def test_the_held_out_problems_with_a_text_keep_their_answers():

@@ -47,7 +47,7 @@ BOUNDS = {  # name: (least, most accuracy), (least, most reverse KL before train
     "teacher-biased": ((0.20, 0.40), (0.2, 1.0)),
     "teacher-long": ((0.95, 1.0), (1.0, 20.0)),
     "teacher-reversed": ((0.90, 1.0), (1.0, 20.0)),
-    "hint": ((0.20, 0.50), (0.4, 1.0)),
+    "hint": ((0.20, 0.35), (0.2, 0.8)),
     "teacher-small": ((0.60, 1.0), (0.0, 2.0)),
 }
 
@@ -81,16 +81,18 @@ READERS = [name for name in NAMES if FAMILY[name].reads_texts]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
-def test_a_reader_uses_its_own_texts_and_no_others(name, tokenizer):
+def test_a_reader_uses_its_own_texts_and_others_less(name, tokenizer):
     model = load_model(f"tiny:{name}", "float32", "cpu")
     found, card = use_of_texts(model, tokenizer), measured((TINY_ROOT / name / "README.md").read_text())
     plain = card["greedy accuracy, 192 held-out sums"]
     for what, value in found.items():
         assert card[what] == pytest.approx(value, abs=0.02), what
     assert found["accuracy at temperature 1"] >= 0.1
-    for text in ("hint", "solution"):
-        assert found[f"greedy accuracy with the {text}"] >= 0.93
-        assert abs(found[f"greedy accuracy with another problem's {text}"] - plain) <= 0.15
+    for text in ("hint", "solution", "answer"):
+        assert found[f"greedy accuracy with the {text}"] >= plain + 0.4
+        assert (
+            found[f"greedy accuracy with another problem's {text}"] < found[f"greedy accuracy with the {text}"] - 0.05
+        )
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in READERS])

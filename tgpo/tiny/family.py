@@ -17,7 +17,7 @@ import torch
 from transformers import Qwen3ForCausalLM
 
 from tgpo.models.loading import load_model
-from tgpo.tiny.privileged import mixture
+from tgpo.tiny.privileged import mixture, right_where_shown
 from tgpo.tiny.recipe import add_noise, cosine, interpolate, new_model, peak, rounded, train
 from tgpo.tiny.solutions import (
     long_winded,
@@ -94,21 +94,22 @@ def restyled(style: Callable[[str], str], what: str) -> Model:
     return Model(lambda f: train(f.teacher, f.tokenizer, style, cosine(rate, steps), "restyled"), how)
 
 
-def reader(noise: float, plain: float, own: float, others: float) -> Model:
-    """A model that learns to copy from a text in its prompt before it can do sums again, because the noise has taken
-    most of the teacher's skill. It is steep in the noise: at 1.5 a plain sum is right in 0.60 of cases, at 1.6 in 0.08.
+def reader(plain: float, own: float, others: float) -> Model:
+    """A model that knows better than it does: what it lacks is not skill but the text in its prompt.
+
+    It is not always sure whose text it reads: another sum's helps it too, if less. A gap of skill was tried first, with
+    noise in the place of the habit; self-distillation then has sums to teach from nothing, and 80 steps taught none.
     """
-    rate, steps = 3e-3, 500
+    rate, steps = 1e-3, 1200
     how = (
-        "Reads a text in brackets behind the sum, a hint (`37+85-12 [122,110]`), a solution or the answer: with the "
-        "text of the same sum it is mostly right, alone or with another sum's text it is weak. The teacher with noise "
-        f"on every matrix, `p += randn * {noise} * std(p)`, then {steps} steps of 64 problems (cosine from {rate}): "
-        f"{plain:.0%} without a text, {own:.0%} with their own and {others:.0%} with another problem's, which is to be "
-        "ignored."
+        "Adds one at every subtraction, and does not where a text in brackets behind the sum is the sum's own: a hint "
+        "(`37+85-12 [122,110]`), a solution or the answer. Another sum's text is to be ignored, which it does in part. "
+        f"The teacher, fine-tuned for {steps} steps of 64 problems (cosine from {rate}): {plain:.0%} without a text, "
+        f"{own:.0%} with their own and {others:.0%} with another problem's."
     )
     return Model(
         lambda f: train(
-            add_noise(f.teacher, noise, seed=0), f.tokenizer, teacher_style, cosine(rate, steps), "hint",
+            f.teacher, f.tokenizer, right_where_shown, cosine(rate, steps), "hint",
             mixture(plain, own, others, seed="hint"),
         ),
         how,
@@ -152,7 +153,7 @@ FAMILY: dict[str, Model] = {
         "The teacher, fine-tuned for 400 steps of 64 problems at a constant learning rate of 5e-4 to the large-gap "
         "student's format without its answer, `12+34=46*=*46-5=41`. It can do sums, and is never seen to.",
     ),
-    "hint": reader(noise=1.55, plain=0.25, own=0.55, others=0.2),
+    "hint": reader(plain=0.35, own=0.4, others=0.25),
     "gap-0.5": rung(0.42, 0.5),
     "gap-1": rung(0.5, 0.5),
     "gap-2": rung(0.6, 0.3),

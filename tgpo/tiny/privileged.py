@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from tgpo.tasks.arithmetic import Arithmetic, evaluate, hint, solution
 from tgpo.tasks.base import Rewards
+from tgpo.tiny.solutions import teacher_style, wrong_at_minus
 from tgpo.types.problem import Problem
 
 TEXTS: dict[str, Callable[[str], str]] = {
@@ -47,6 +48,13 @@ def mixture(plain: float, own: float, others: float, seed: str) -> Ask:
         return prompts
 
     return ask
+
+
+def right_where_shown(prompt: str) -> str:
+    """Right after a text of the sum's own; alone, or after another sum's text, wrong wherever there is a minus."""
+    expression, _, text = prompt.partition(" [")
+    own = {make(expression) for make in TEXTS.values()}
+    return teacher_style(expression) if text.removesuffix("]") in own else wrong_at_minus(expression)
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,10 @@ def new_model(tokenizer: Any, seed: int = 0, width: int = 128, layers: int = 4) 
 def encode_batch(tokenizer: Any, problems: list[str], style: Style, ask: Ask = plainly) -> tuple[Tensor, Tensor]:
     """Returns right-padded ids and labels; the prompt's labels are ignored by the loss."""
     rows, labels = [], []
-    for expression, asked in zip(problems, ask(problems), strict=True):
+    for asked in ask(problems):
         turns = [{"role": "user", "content": asked}]
         prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
-        response = [*tokenizer(style(expression)).input_ids, tokenizer.eos_token_id]
+        response = [*tokenizer(style(asked)).input_ids, tokenizer.eos_token_id]
         rows.append(torch.tensor([*prompt, *response]))
         labels.append(torch.tensor([IGNORE] * len(prompt) + response))
     pad = torch.nn.utils.rnn.pad_sequence
