@@ -68,14 +68,9 @@ class TeacherOptions(Options):
     system_prompt: str | None = None
     context: dict[str, Any] = Field(default_factory=lambda: {"_target_": "tgpo.contexts.none.NoContext"})
 
-    @property
-    def follows_the_student(self) -> bool:
-        """Whether its weights change as the student trains."""
-        return self.weights in ("live", "ema")
-
     @model_validator(mode="after")
     def _the_student_is_in_this_process(self) -> TeacherOptions:
-        if self.follows_the_student and self.backend != "hf":
+        if self.weights in ("live", "ema") and self.backend != "hf":
             raise ValueError(
                 f"weights={self.weights}: these are weights of the student that trains in this process; use "
                 f"teacher.backend=hf, not {self.backend}"

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from tgpo.config.request import Request
 from tgpo.config.sizes import max_teacher_topk
 from tgpo.models.loading import eos_ids, load_model, load_tokenizer, master, pick_device, resolve
-from tgpo.options import RunOptions, TrainOptions
+from tgpo.options import RunOptions, StudentOptions, TeacherOptions, TrainOptions
 from tgpo.rollout.base import RolloutEngine
 from tgpo.runtime import collectives
 from tgpo.runtime.parallel_map import ParallelMap
@@ -79,14 +79,22 @@ def load_teacher(request: Request, device: torch.device, vocabulary: int, longes
         from tgpo.teachers import server
 
         return server.load(teacher.path, options.server, vocabulary if teacher.extra_tokens == "drop" else None)
-    path = resolve(teacher.path, teacher.revision)
     if teacher.backend == "hf":
-        from tgpo.teachers import hf
-
-        # a ParallelMap of the teacher's own, because passes that run in the trainer's may query the teacher
-        budget = (train.max_logits, train.max_tokens_per_micro_batch, parallel_map_for(device, train))
-        return hf.load(path, train.dtype, device, vocabulary, *budget, replaced=teacher.config)
+        return load_hf_teacher(teacher, train, device, vocabulary)
     from tgpo.teachers import vllm
 
-    topk = max_teacher_topk(request, vocabulary)
+    path, topk = resolve(teacher.path, teacher.revision), max_teacher_topk(request, vocabulary)
     return vllm.load(path, train.dtype, vocabulary, longest, topk, options.vllm, teacher.config)
+
+
+def load_hf_teacher(
+    model: StudentOptions | TeacherOptions, train: TrainOptions, device: torch.device, vocabulary: int
+) -> Teacher:
+    """Loads a model of its own in this process: a teacher's, or the student's as it was before training."""
+    from tgpo.teachers import hf
+
+    assert model.path is not None
+    # a ParallelMap of the teacher's own, because passes that run in the trainer's may query the teacher
+    budget = (train.max_logits, train.max_tokens_per_micro_batch, parallel_map_for(device, train))
+    path = resolve(model.path, model.revision)
+    return hf.load(path, train.dtype, device, vocabulary, *budget, replaced=model.config)

@@ -6,15 +6,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tgpo.build.load import load_teacher, parallel_map_for
+from tgpo.build.load import load_hf_teacher, load_teacher, parallel_map_for
 from tgpo.build.sharded import SharedTeacher, shard
 from tgpo.config.request import Request
 from tgpo.config.sizes import longest_scored
 from tgpo.contexts.prompts import load_prompts
-from tgpo.models.loading import load_config, resolve
+from tgpo.models.loading import load_config
 from tgpo.models.policy import Policy
 from tgpo.runtime import collectives
-from tgpo.runtime.parallel_map import SEQUENTIAL, ParallelMap
 from tgpo.teachers.base import Teacher
 from tgpo.teachers.panel import Member, Panel
 from tgpo.teachers.student import MovingAverage, StudentTeacher, copy_of
@@ -57,13 +56,10 @@ def scorer_of(
     request: Request, policy: Policy, average: MovingAverage | None, device: torch.device, tokenizer: Any
 ) -> Teacher:
     """Returns the teacher that `teacher.weights` describes."""
-    options = request.options
-    if average is not None:
-        return StudentTeacher(
-            average.policy, options.train.max_tokens_per_micro_batch, parallel=own_map(request, device)
-        )
-    if options.teacher.weights == "live":
-        return StudentTeacher(policy, options.train.max_tokens_per_micro_batch, parallel=own_map(request, device))
+    options, train = request.options, request.options.train
+    if options.teacher.weights in ("live", "ema"):
+        own = policy if average is None else average.policy
+        return StudentTeacher(own, train.max_tokens_per_micro_batch, parallel=parallel_map_for(device, train))
     if options.teacher.weights == "initial" and options.teacher.backend == "hf":
         return before_training(request, policy, device, tokenizer)
     return shared(load_teacher(request, device, len(tokenizer), longest_scored(request, tokenizer)))
@@ -71,26 +67,15 @@ def scorer_of(
 
 def before_training(request: Request, policy: Policy, device: torch.device, tokenizer: Any) -> Teacher:
     """Returns the student as it was before training: with adapters, the base that they are added to, else a copy."""
-    options = request.options
+    options, train = request.options, request.options.train
     if options.lora.rank:
         # one pass at a time, because leaving the adapters out of one pass leaves them out of all
-        budget = options.train.max_tokens_per_micro_batch
-        return StudentTeacher(policy, budget, adapters=False, parallel=SEQUENTIAL)
-    from tgpo.teachers import hf
-
-    student, train = options.student, options.train
-    budget = train.max_logits, train.max_tokens_per_micro_batch, own_map(request, device)
-    path = resolve(student.path, student.revision)
-    return shared(hf.load(path, train.dtype, device, len(tokenizer), *budget, replaced=student.config))
+        return StudentTeacher(policy, train.max_tokens_per_micro_batch, adapters=False)
+    return shared(load_hf_teacher(options.student, train, device, len(tokenizer)))
 
 
 def shared(teacher: Teacher) -> Teacher:
     return SharedTeacher(teacher) if collectives.size() > 1 else teacher
-
-
-def own_map(request: Request, device: torch.device) -> ParallelMap:
-    """Returns a map of the teacher's own, because passes that run in the trainer's may query the teacher."""
-    return parallel_map_for(device, request.options.train)
 
 
 def room_of(request: Request, tokenizer: Any) -> int | None:

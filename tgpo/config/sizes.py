@@ -103,8 +103,18 @@ def longest_scored(request: Request, tokenizer: Any) -> int:
     return scored_budget(request, tokenizer).longest
 
 
+_scored: WeakKeyDictionary[Request, SequenceBudget] = WeakKeyDictionary()
+
+
 def scored_budget(request: Request, tokenizer: Any) -> SequenceBudget:
-    """Returns the budget of what the teacher reads: the longest prompt of its own, and a response of the student's."""
+    """Returns the budget of what the teacher reads: the longest prompt of its own, and a response of the student's. It
+    is computed once for each request."""
+    if request not in _scored:
+        _scored[request] = teacher_budget(request, tokenizer)
+    return _scored[request]
+
+
+def teacher_budget(request: Request, tokenizer: Any) -> SequenceBudget:
     budget = sequence_budgets(request, tokenizer)[0]
     prompts = load_prompts(request.options, request.context, tokenizer, None)
     if prompts is None:

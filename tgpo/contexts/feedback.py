@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tgpo.contexts.base import Privileged
@@ -20,7 +19,7 @@ class Feedback(Privileged):
     """
 
     right: str | None
-    wrong: str | None = Field(...)
+    wrong: str | None
 
     needs_rewards = True
 

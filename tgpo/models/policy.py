@@ -21,6 +21,16 @@ from tgpo.types.scores import RowDivergence, StudentScores
 from tgpo.types.teacher import Head, TeacherQuery, TeacherSignal
 
 
+def answer_in_one_pass(
+    model: Any, tokens: TokenBatch, query: TeacherQuery, vocabulary: int, rows_per_chunk: int
+) -> dict[str, Tensor]:
+    """Makes one forward pass; returns what `query` requests for the unmasked response tokens (`answer_query`)."""
+    joined = join(tokens)
+    hidden_BSH = model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
+    hidden_NH, head = hidden_BSH[joined.row_N, joined.position_N], model.get_output_embeddings()
+    return answer_query(head, hidden_NH, joined.token_N, tokens.mask_BT > 0, query, vocabulary, rows_per_chunk)
+
+
 class Policy(nn.Module):
     """A causal language model that returns per-token scores and never logits.
 
@@ -86,7 +96,7 @@ class Policy(nn.Module):
         """
         with precision(self.device, self.dtype), self._recomputing():
             if query is not None:
-                return self._answers(tokens, query)
+                return answer_in_one_pass(self.model, tokens, query, self.vocabulary, self.rows_per_chunk)
             return self._scores(tokens, teacher or TeacherSignal(), topk, divergence)
 
     @contextmanager
@@ -102,13 +112,6 @@ class Policy(nn.Module):
         finally:
             for block in blocks:
                 block.training = False
-
-    def _answers(self, tokens: TokenBatch, query: TeacherQuery) -> dict[str, Tensor]:
-        joined = join(tokens)
-        hidden_BSH = self.model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
-        hidden_NH, head = hidden_BSH[joined.row_N, joined.position_N], self.model.get_output_embeddings()
-        budget = self.vocabulary, self.rows_per_chunk
-        return answer_query(head, hidden_NH, joined.token_N, tokens.mask_BT > 0, query, *budget)
 
     def _scores(
         self, tokens: TokenBatch, teacher: TeacherSignal, topk: int, divergence: RowDivergence | None

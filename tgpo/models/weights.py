@@ -82,18 +82,19 @@ def trained_weights(model: PreTrainedModel) -> dict[str, Tensor]:
 
 
 def restore_trained(file: Path, model: PreTrainedModel) -> None:
-    options = StateDictOptions(full_state_dict=True, strict=False)
-    saved: dict[str, Any] = load_file(file)
-    set_model_state_dict(model, saved, options=options)
+    put_back(load_file(file), model)
 
 
 def restore_adapters(folder: Path, model: PreTrainedModel) -> None:
     saved = load_file(folder / "adapter_model.safetensors")
-    state: dict[str, Any] = {
-        name.removeprefix(PREFIX).replace(".weight", ".default.weight"): value for name, value in saved.items()
-    }
-    options = StateDictOptions(full_state_dict=True, strict=False)
-    set_model_state_dict(model, state, options=options)
+    put_back(
+        {name.removeprefix(PREFIX).replace(".weight", ".default.weight"): value for name, value in saved.items()}, model
+    )
+
+
+def put_back(weights: dict[str, Any], model: PreTrainedModel) -> None:
+    """Puts complete weights into the model, sharded or not; those that are not named stay as they are."""
+    set_model_state_dict(model, weights, options=StateDictOptions(full_state_dict=True, strict=False))
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tgpo.functional.batching import by_token_budget
-from tgpo.functional.head import answer_query
-from tgpo.functional.sequence import join, scatter
+from tgpo.functional.sequence import scatter
 from tgpo.models.loading import load_model
+from tgpo.models.policy import answer_in_one_pass
 from tgpo.runtime.parallel_map import SEQUENTIAL, ParallelMap
 from tgpo.types.batch import TokenBatch
 from tgpo.types.teacher import TeacherQuery, TeacherSignal
@@ -50,20 +50,14 @@ class HFTeacher:
     def score(self, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
         def answer(rows: Tensor) -> PassScores:
             part = tokens.select(rows)
-            return rows, part.mask_BT, self._score(part, query.select(rows, part.mask_BT.shape[1]))
+            query_part = query.select(rows, part.mask_BT.shape[1])
+            with torch.no_grad():
+                values = answer_in_one_pass(self.model, part, query_part, self.vocabulary, self.rows_per_chunk)
+            return rows, part.mask_BT, values
 
         parts = self.parallel.map(answer, by_token_budget(tokens.length_B, self.max_tokens))
         head = self.model.get_output_embeddings() if query.full else None
         return TeacherSignal(**on_grid(parts, tokens.mask_BT), head=head)  # pyright: ignore[reportArgumentType]
-
-    @torch.no_grad()
-    def _score(self, tokens: TokenBatch, query: TeacherQuery) -> dict[str, Tensor]:
-        """Makes one forward pass; returns what `query` requests for the unmasked response tokens, row by row."""
-        joined = join(tokens)
-        hidden_BSH = self.model.get_decoder()(joined.ids_BS, use_cache=False).last_hidden_state
-        hidden_NH, head = hidden_BSH[joined.row_N, joined.position_N], self.model.get_output_embeddings()
-        budget = self.vocabulary, self.rows_per_chunk
-        return answer_query(head, hidden_NH, joined.token_N, tokens.mask_BT > 0, query, *budget)
 
 
 def on_grid(parts: Iterable[PassScores], mask_BT: Tensor) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tgpo.errors import RequestError, StoppedError, program
 from tgpo.functional.batching import micro_batches_per_rank
+from tgpo.functional.policy_gradient import truncated_ratio
 from tgpo.models.policy import Policy
 from tgpo.objectives.base import Objective
 from tgpo.rollout.base import RolloutEngine, Sampling, decode_responses, encode_prompts
@@ -298,5 +299,4 @@ def importance(old_BT: Tensor, sampler_BT: Tensor, off_policy_B: Tensor, cap: fl
     importance sampling, Ionides 2008; for samplers of language models: Yao et al., "Your Efficient RL Framework
     Secretly Brings You Off-Policy RL Training" (2025).
     """
-    ratio_BT = torch.exp(old_BT - sampler_BT).clamp(max=cap)
-    return torch.where(off_policy_B[:, None], 1.0, ratio_BT)
+    return torch.where(off_policy_B[:, None], 1.0, truncated_ratio(old_BT, sampler_BT, cap))
