@@ -70,5 +70,11 @@ CATALOGUE = {
             sweeps=("teacher_style", "teacher_style_longer", "teacher_style_others", "compare"),
             own=3,
         ),
+        Experiment("beyond_teacher", rows=("objective.extrapolation",), across="teacher", unit="teacher"),
+        Experiment(
+            "prompt_gap",
+            rows=("objective", "teacher.system_prompt", "teacher.chat_template"),
+            baseline="grpo chat_template=student",
+        ),
     )
 }
