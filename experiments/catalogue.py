@@ -76,5 +76,13 @@ CATALOGUE = {
             rows=("objective", "teacher.system_prompt", "teacher.chat_template"),
             baseline="grpo chat_template=student",
         ),
+        Experiment("teacher_context", across="teacher/context", unit="what the teacher reads"),
+        Experiment(
+            "self_teacher",
+            rows=("objective", "teacher/context"),
+            across="teacher.weights",
+            unit="whose weights the teacher has",
+            sweeps=("self_teacher", "teacher_context"),
+        ),
     )
 }

@@ -27,6 +27,7 @@ from tgpo.tiny.solutions import (
     teacher_style,
     unboxed,
     wrong_at_minus,
+    wrong_at_plus,
 )
 
 FINE_TUNING = 5e-4  # constant learning rate
@@ -97,15 +98,16 @@ def restyled(style: Callable[[str], str], what: str) -> Model:
 def reader(plain: float, own: float, others: float) -> Model:
     """A model that knows better than it does: what it lacks is not skill but the text in its prompt.
 
-    It is not always sure whose text it reads: another sum's helps it too, if less. A gap of skill was tried first, with
-    noise in the place of the habit; self-distillation then has sums to teach from nothing, and 80 steps taught none.
+    It has to see whose text it reads, which takes long to learn: after 1,200 steps, with a fourth of the texts another
+    sum's, such a text helped it nearly as much as its own. A gap of skill was tried first, with noise in the place of
+    the habit; self-distillation then has sums to teach from nothing, and 80 steps taught none.
     """
-    rate, steps = 1e-3, 1200
+    rate, steps = 1e-3, 3600
     how = (
         "Adds one at every subtraction, and does not where a text in brackets behind the sum is the sum's own: a hint "
-        "(`37+85-12 [122,110]`), a solution or the answer. Another sum's text is to be ignored, which it does in part. "
-        f"The teacher, fine-tuned for {steps} steps of 64 problems (cosine from {rate}): {plain:.0%} without a text, "
-        f"{own:.0%} with their own and {others:.0%} with another problem's."
+        "(`37+85-12 [122,110]`), a solution or the answer. Another sum's text is ignored, mostly. "
+        f"The teacher, fine-tuned for {steps} steps of 64 problems (cosine from {rate}): {plain:.1%} without a text, "
+        f"{own:.1%} with their own and {others:.1%} with another problem's."
     )
     return Model(
         lambda f: train(
@@ -153,7 +155,7 @@ FAMILY: dict[str, Model] = {
         "The teacher, fine-tuned for 400 steps of 64 problems at a constant learning rate of 5e-4 to the large-gap "
         "student's format without its answer, `12+34=46*=*46-5=41`. It can do sums, and is never seen to.",
     ),
-    "hint": reader(plain=0.35, own=0.4, others=0.25),
+    "hint": reader(plain=0.25, own=0.375, others=0.375),
     "gap-0.5": rung(0.42, 0.5),
     "gap-1": rung(0.5, 0.5),
     "gap-2": rung(0.6, 0.3),
@@ -163,6 +165,9 @@ FAMILY: dict[str, Model] = {
     "teacher-weakest": weak_teacher(0.6),
     "teacher-biased": restyled(
         wrong_at_minus, "add one at every subtraction (`37-12=26`): sure of itself, and wrong wherever there is a minus"
+    ),
+    "teacher-biased-plus": restyled(
+        wrong_at_plus, "add one at every addition (`37+12=50`): sure of itself, and right at subtractions alone"
     ),
     "teacher-long": restyled(long_winded, "add tens and ones one after the other (`37+80=117;117+5=122;`)"),
     "teacher-reversed": restyled(reversed_digits, "write the numbers of its working ones first (`73+58=221;`)"),

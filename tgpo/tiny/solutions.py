@@ -41,10 +41,19 @@ def reversed_digits(expression: str) -> str:
 
 def wrong_at_minus(expression: str) -> str:
     r"""The teacher's format, with one added at every subtraction: confident, and wrong wherever there is a minus."""
+    return one_too_many(expression, "-")
+
+
+def wrong_at_plus(expression: str) -> str:
+    r"""The teacher's format, with one added at every addition: right where there are subtractions alone."""
+    return one_too_many(expression, "+")
+
+
+def one_too_many(expression: str, sign: str) -> str:
     first, *rest = TERM.findall(expression)
     total, working = int(first), ""
     for term in rest:
-        new_total = total + int(term) + (term[0] == "-")
+        new_total = total + int(term) + (term[0] == sign)
         working += f"{total}{term}={new_total};"
         total = new_total
     return working + rf"\boxed{{{total}}}"
