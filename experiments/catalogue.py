@@ -84,5 +84,11 @@ CATALOGUE = {
             unit="whose weights the teacher has",
             sweeps=("self_teacher", "teacher_context"),
         ),
+        Experiment(
+            "two_teachers",
+            rows=("objective", "teacher.name"),
+            across="task.minus",
+            unit="share of the training sums with minus",
+        ),
     )
 }

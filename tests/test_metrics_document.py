@@ -23,12 +23,14 @@ RUNS = [[f"objective={name}"] for name in group_choices("objective")] + [
     ["objective=grpo", "rollout.old_logprobs=recompute"],
     ["objective=grpo", "objective.reference_kl=0.01"],
     ["objective=rkl", "teacher.context=solution"],
+    ["objective=rkl", "teachers=tiny-specialists"],
 ]
 
 
 def general(name: str) -> str:
-    """As the page writes it: any task, any k."""
-    return re.sub(r"@\d+$", "@k", re.sub(r"^eval/[^/]+/", "eval/<task>/", name))
+    """As the page writes it: any task, any teacher, any k."""
+    name = re.sub(r"^eval/[^/]+/", "eval/<task>/", name)
+    return re.sub(r"@\d+$", "@k", re.sub(r"^teacher/[^/]+/", "teacher/<name>/", name))
 
 
 @pytest.mark.slow

@@ -52,6 +52,25 @@ class LoraOptions(Options):
     targets: Literal["all-linear"] | list[str]
 
 
+def addresses(urls: list[str]) -> list[str]:
+    """Returns the addresses of servers without `/v1`; raises ValueError for what is no address or holds a password."""
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            bare = "@" not in parts.netloc and not parts.query and not parts.fragment
+            fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            fine = bare = False
+        if "@" in url or (fine and not bare):
+            raise PydanticCustomError("secret", f"an address without user name, password or query; {KEY_ADVICE}")
+        if not fine:
+            raise ValueError("each is http://HOST:PORT")
+    return [url.rstrip("/").removesuffix("/v1") for url in urls]
+
+
+Addresses = Annotated[list[str], AfterValidator(addresses)]
+
+
 class TeacherOptions(Options):
     name: str
     path: str | None
@@ -67,6 +86,8 @@ class TeacherOptions(Options):
     template_arguments: dict[str, Any] = Field(default_factory=dict)
     system_prompt: str | None = None
     context: dict[str, Any] = Field(default_factory=lambda: {"_target_": "tgpo.contexts.none.NoContext"})
+    urls: Addresses = Field(default_factory=list)
+    route: str | None = None
 
     @model_validator(mode="after")
     def _the_student_is_in_this_process(self) -> TeacherOptions:
@@ -101,27 +122,11 @@ class VLLMOptions(Options):
 
 
 class ServerOptions(Options):
-    urls: list[str]
+    urls: Addresses
     concurrency: int = Field(ge=1)
     timeout: float = Field(gt=0)
     patience: float = Field(ge=0)
     key_variable: str = Field(pattern="^[A-Z_][A-Z0-9_]*$")  # refuses most keys that are given here by mistake
-
-    @field_validator("urls")
-    @classmethod
-    def _parse(cls, urls: list[str]) -> list[str]:
-        for url in urls:
-            try:
-                parts = urlsplit(url)
-                bare = "@" not in parts.netloc and not parts.query and not parts.fragment
-                fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-            except ValueError:
-                fine = bare = False
-            if "@" in url or (fine and not bare):
-                raise PydanticCustomError("secret", f"an address without user name, password or query; {KEY_ADVICE}")
-            if not fine:
-                raise ValueError("each is http://HOST:PORT")
-        return [url.rstrip("/").removesuffix("/v1") for url in urls]
 
 
 class DemonstrationOptions(Options):
@@ -260,6 +265,7 @@ class RunOptions(Options):
     student: StudentOptions
     lora: LoraOptions
     teacher: TeacherOptions
+    teachers: dict[str, Any] = Field(default_factory=dict)  # checked in tgpo/config/teachers.py
     demonstrations: DemonstrationOptions
     rollout: RolloutOptions
     train: TrainOptions
@@ -287,6 +293,19 @@ class RunOptions(Options):
 
     @model_validator(mode="after")
     def _vllm_has_the_type(self) -> RunOptions:
-        if self.train.dtype == "float64" and "vllm" in (self.rollout.backend, self.teacher.backend):
+        if self.train.dtype == "float64" and self.rollout.backend == "vllm":
             raise ValueError("train.dtype=float64 is not a type vLLM knows; use rollout=hf and teacher.backend=hf")
+        return self
+
+    @model_validator(mode="after")
+    def _a_route_is_between_several(self) -> RunOptions:
+        if len(self.teachers) > 1 and self.teacher.route is None:
+            raise ValueError(
+                f"teachers: {len(self.teachers)} are named and nothing says which problem is whose; set "
+                "teacher.route=task, or the name of one of the row's texts"
+            )
+        if self.teacher.route is not None and not self.teachers:
+            raise ValueError(
+                f"teacher.route={self.teacher.route}: there is one teacher; name several, as in teachers.NAME.path=PATH"
+            )
         return self

@@ -126,9 +126,9 @@ def estimated_bytes(model: PreTrainedModel, request: Request, rows: int, prompt:
     plan = Plan(
         rows=rows, prompt=prompt, response=response, micro_batch=train.max_tokens_per_micro_batch,
         max_logits=train.max_logits, dtype=train.dtype, checkpointing=train.gradient_checkpointing,
-        second_gradient=False, adapters=0, processes=1, rollout="vllm", teacher="none", scores_old=False,
+        second_gradient=False, adapters=0, processes=1, rollout="vllm", scores_old=False,
     )  # fmt: skip
-    return sum(permanent(shape, None, plan).values()) + max(passing(shape, None, plan).values())
+    return sum(permanent(shape, plan).values()) + max(passing(shape, plan).values())
 
 
 def operations(model: PreTrainedModel, lengths: Sequence[int]) -> float:

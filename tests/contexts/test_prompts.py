@@ -11,7 +11,7 @@ from tests.compose import composed
 from tests.contexts.batch import BATCH, A
 from tests.parts import small
 from tgpo.config.check import check
-from tgpo.config.sizes import longest_scored, sequence_budgets
+from tgpo.config.sizes import scored_budget, sequence_budgets
 from tgpo.contexts.none import NoContext
 from tgpo.contexts.other_problem import OtherProblem
 from tgpo.contexts.prompts import TeacherPrompts, filled, load_prompts
@@ -48,7 +48,8 @@ def test_variables_reach_the_template(tokenizer, tmp_path):
     ends = []
     for think in ("true", "false"):
         options = [f"teacher.chat_template={template}", f"+teacher.template_arguments.think={think}"]
-        prompts = load_prompts(check(composed("output_dir=unused", *options)).options, NoContext(), tokenizer, None)
+        request = check(composed("output_dir=unused", *options))
+        prompts = load_prompts(request.options.student, request.options.teacher, NoContext(), tokenizer, None)
         ends.append(tokenizer.decode(prompts.encode(BATCH)[0])[-1])
     assert ends == ["!", "?"]
     assert "?" not in tokenizer.decode(encode_prompts(tokenizer, [A])[0])[-1]  # the student's template is its own
@@ -82,7 +83,8 @@ def test_the_longest_that_the_teacher_reads_counts_its_text():
         small(*o) for o in ([], ["teacher.context=solution"], ["teacher.context=sibling"])
     )  # fmt: skip
     tokenizer = plain.tokenizer
-    read = [longest_scored(parts.request, tokenizer) for parts in (plain, solution, sibling)]
+    requests = [parts.request for parts in (plain, solution, sibling)]
+    read = [scored_budget(request, request.teachers[0], tokenizer).longest for request in requests]
     own = sequence_budgets(plain.request, tokenizer)[0]
     assert read[0] == own.longest
     assert read[1] > read[0]

@@ -88,15 +88,15 @@ def test_sizes_are_those_of_the_cards(name, parameters, active):
 
 
 def test_more_processes_hold_less_each():
-    shape, plan = published("Qwen2.5-1.5B"), paper_plan(1, "server")
-    alone, of_eight = (permanent(shape, None, replace(plan, processes=n)) for n in (1, 8))
+    shape, plan = published("Qwen2.5-1.5B"), paper_plan(1)
+    alone, of_eight = (permanent(shape, replace(plan, processes=n)) for n in (1, 8))
     assert sum(alone.values()) == 16 * shape.parameters == 8 * sum(of_eight.values())
-    assert passing(shape, None, plan)["update"] < passing(shape, None, replace(plan, checkpointing=False))["update"]
+    assert passing(shape, plan)["update"] < passing(shape, replace(plan, checkpointing=False))["update"]
 
 
 def test_checkpointing_costs_a_third_more_of_the_update():
-    shape, plan = published("Qwen2.5-1.5B"), paper_plan(1, "server")
-    work, plain = (arithmetic(shape, None, replace(plan, checkpointing=on))["update"] for on in (True, False))
+    shape, plan = published("Qwen2.5-1.5B"), paper_plan(1)
+    work, plain = (arithmetic(shape, replace(plan, checkpointing=on))["update"] for on in (True, False))
     assert work == pytest.approx(4 / 3 * plain)
     # 6 N n, and attention beside it
     assert plain > 6 * shape.parameters * plan.rows * (plan.prompt + plan.response)

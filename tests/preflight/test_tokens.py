@@ -35,7 +35,7 @@ def test_more_tokens_at_the_end_are_refused_by_name(longer):
 
 def test_and_can_be_dropped_which_is_said(longer):
     preflight(check(composed("output_dir=unused", f"teacher.path={longer}", "teacher.extra_tokens=drop")))
-    found = row("tokenizers", f"teacher.path={longer}", "teacher.extra_tokens=drop")
+    found = row("teacher's tokenizer", f"teacher.path={longer}", "teacher.extra_tokens=drop")
     assert found.state == "note"
     assert "2 others ('<think>', '</think>') are dropped" in found.text
 

@@ -45,6 +45,7 @@ BOUNDS = {  # name: (least, most accuracy), (least, most reverse KL before train
     "teacher-weaker": ((0.75, 0.88), (0.0, 0.3)),
     "teacher-weakest": ((0.45, 0.70), (0.2, 1.0)),
     "teacher-biased": ((0.20, 0.40), (0.2, 1.0)),
+    "teacher-biased-plus": ((0.20, 0.40), (0.2, 1.0)),
     "teacher-long": ((0.95, 1.0), (1.0, 20.0)),
     "teacher-reversed": ((0.90, 1.0), (1.0, 20.0)),
     "hint": ((0.20, 0.35), (0.2, 0.8)),

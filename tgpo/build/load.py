@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from tgpo.config.request import Request
+from tgpo.config.request import Request, TeacherRequest
 from tgpo.config.sizes import max_teacher_topk
 from tgpo.models.loading import eos_ids, load_model, load_tokenizer, master, pick_device, resolve
 from tgpo.options import RunOptions, StudentOptions, TeacherOptions, TrainOptions
@@ -68,23 +68,26 @@ def load_rollout(request: Request, student: Student, longest: int) -> RolloutEng
     return vllm.load(path, model, tokenizer, ends, dtype, longest, options.vllm, probe, options.student.config)
 
 
-def load_teacher(request: Request, device: torch.device, vocabulary: int, longest: int) -> Teacher:
+def load_teacher(
+    request: Request, teacher: TeacherRequest, device: torch.device, vocabulary: int, longest: int
+) -> Teacher:
     """Loads a teacher that has weights of its own, or the student's as they were before training.
 
     Its module, such as `tgpo/teachers/hf.py`, is imported only if it is used.
     """
-    options, train, teacher = request.options, request.options.train, request.options.teacher
-    assert teacher.path is not None
-    if teacher.backend == "server":
+    run, options = request.options, teacher.options
+    assert options.path is not None
+    if options.backend == "server":
         from tgpo.teachers import server
 
-        return server.load(teacher.path, options.server, vocabulary if teacher.extra_tokens == "drop" else None)
-    if teacher.backend == "hf":
-        return load_hf_teacher(teacher, train, device, vocabulary)
+        shared = vocabulary if options.extra_tokens == "drop" else None
+        return server.load(options.path, request.servers_of(teacher), shared)
+    if options.backend == "hf":
+        return load_hf_teacher(options, run.train, device, vocabulary)
     from tgpo.teachers import vllm
 
-    path, topk = resolve(teacher.path, teacher.revision), max_teacher_topk(request, vocabulary)
-    return vllm.load(path, train.dtype, vocabulary, longest, topk, options.vllm, teacher.config)
+    path, topk = resolve(options.path, options.revision), max_teacher_topk(request, vocabulary)
+    return vllm.load(path, run.train.dtype, vocabulary, longest, topk, run.vllm, options.config)
 
 
 def load_hf_teacher(

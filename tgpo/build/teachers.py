@@ -1,15 +1,16 @@
-"""Loads what scores a run's rollouts besides the student: its teacher, whatever its weights, and the reference."""
+"""Loads what scores a run's rollouts besides the student: its teachers, whatever their weights, and the reference."""
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import torch
 
 from tgpo.build.load import load_hf_teacher, load_teacher, parallel_map_for
 from tgpo.build.sharded import SharedTeacher, shard
-from tgpo.config.request import Request
-from tgpo.config.sizes import longest_scored
+from tgpo.config.request import Request, TeacherRequest
+from tgpo.config.sizes import scored_budget
 from tgpo.contexts.prompts import load_prompts
 from tgpo.models.loading import load_config
 from tgpo.models.policy import Policy
@@ -18,6 +19,8 @@ from tgpo.teachers.base import Teacher
 from tgpo.teachers.panel import Member, Panel
 from tgpo.teachers.student import MovingAverage, StudentTeacher, copy_of
 from tgpo.types.problem import Need
+
+WHICH = ("path", "revision", "config", "weights", "backend", "urls", "extra_tokens")  # options that say which model
 
 
 class Scorers(NamedTuple):
@@ -30,39 +33,56 @@ class Scorers(NamedTuple):
 
 def load_scorers(request: Request, policy: Policy, device: torch.device, tokenizer: Any) -> Scorers:
     """Loads them, and with several processes shards the student and its average."""
-    options = request.options
-    average = MovingAverage(copy_of(policy), options.teacher.decay) if options.teacher.weights == "ema" else None
+    options, decays = request.options, [t.options.decay for t in request.teachers if t.options.weights == "ema"]
+    average = MovingAverage(copy_of(policy), decays[0]) if decays else None
     if collectives.size() > 1:
         shard(policy, options.train.dtype)
         if average is not None:
             shard(average.policy, options.train.dtype)
-    teacher = None
-    if options.teacher.path is not None:
-        teacher = scorer_of(request, policy, average, device, tokenizer)
-    panel = None
-    if teacher is not None:
-        prompts = load_prompts(options, request.context, tokenizer, room_of(request, tokenizer))
-        panel = Panel(
-            [Member(options.teacher.name, teacher, prompts)], len(tokenizer), int(tokenizer.pad_token_id or 0)
-        )
+    members: list[Member] = []
+    loaded: dict[str, Teacher] = {}  # teachers that differ in what they read alone are one model
     reference = None
-    if Need.REFERENCE_SAMPLED in request.objective.needs:
-        same = options.teacher.weights == "initial" and options.teacher.backend == "hf"
-        reference = teacher if same and teacher is not None else before_training(request, policy, device, tokenizer)
+    for teacher in request.teachers:
+        which = json.dumps([getattr(teacher.options, name) for name in WHICH])
+        if which not in loaded:
+            loaded[which] = scorer_of(request, teacher, policy, average, device, tokenizer)
+        if teacher.options.weights == "initial" and teacher.options.backend == "hf":
+            reference = loaded[which]
+        room = room_of(request, teacher, tokenizer)
+        prompts = load_prompts(options.student, teacher.options, teacher.context, tokenizer, room)
+        members.append(Member(teacher.name, loaded[which], prompts))
+    pad_id = int(tokenizer.pad_token_id or 0)
+    panel = Panel(members, len(tokenizer), pad_id, options.teacher.route) if members else None
+    if Need.REFERENCE_SAMPLED not in request.objective.needs:
+        reference = None
+    elif reference is None:
+        reference = before_training(request, policy, device, tokenizer)
     return Scorers(panel, reference, average)
 
 
 def scorer_of(
-    request: Request, policy: Policy, average: MovingAverage | None, device: torch.device, tokenizer: Any
+    request: Request,
+    teacher: TeacherRequest,
+    policy: Policy,
+    average: MovingAverage | None,
+    device: torch.device,
+    tokenizer: Any,
 ) -> Teacher:
-    """Returns the teacher that `teacher.weights` describes."""
-    options, train = request.options, request.options.train
-    if options.teacher.weights in ("live", "ema"):
-        own = policy if average is None else average.policy
+    """Returns the teacher with the weights that `teacher.weights` says."""
+    train, weights = request.options.train, teacher.options.weights
+    if weights in ("live", "ema"):
+        own = average.policy if average is not None and weights == "ema" else policy
         return StudentTeacher(own, train.max_tokens_per_micro_batch, parallel=parallel_map_for(device, train))
-    if options.teacher.weights == "initial" and options.teacher.backend == "hf":
+    if weights == "initial" and teacher.options.backend == "hf":
         return before_training(request, policy, device, tokenizer)
-    return shared(load_teacher(request, device, len(tokenizer), longest_scored(request, tokenizer)))
+    longest = longest_of_the_same(request, teacher, tokenizer)
+    return shared(load_teacher(request, teacher, device, len(tokenizer), longest))
+
+
+def longest_of_the_same(request: Request, teacher: TeacherRequest, tokenizer: Any) -> int:
+    """Returns the tokens of the longest prompt and response that a teacher reads, or another with the same path."""
+    same = [other for other in request.teachers if other.options.path == teacher.options.path]
+    return max(scored_budget(request, other, tokenizer).longest for other in same)
 
 
 def before_training(request: Request, policy: Policy, device: torch.device, tokenizer: Any) -> Teacher:
@@ -78,9 +98,9 @@ def shared(teacher: Teacher) -> Teacher:
     return SharedTeacher(teacher) if collectives.size() > 1 else teacher
 
 
-def room_of(request: Request, tokenizer: Any) -> int | None:
-    """Returns how many tokens the teacher can read: those of its engine, else the positions of the model."""
-    teacher = request.options.teacher
-    if teacher.backend != "hf" or teacher.path is None:
-        return longest_scored(request, tokenizer)
-    return getattr(load_config(teacher.path, teacher.revision, teacher.config), "max_position_embeddings", None)
+def room_of(request: Request, teacher: TeacherRequest, tokenizer: Any) -> int | None:
+    """Returns how many tokens a teacher can read: those of its engine, else the positions of the model."""
+    options = teacher.options
+    if options.backend != "hf" or options.path is None:
+        return longest_of_the_same(request, teacher, tokenizer)
+    return getattr(load_config(options.path, options.revision, options.config), "max_position_embeddings", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import reduce
 from operator import getitem
@@ -15,11 +16,12 @@ from pydantic import TypeAdapter, ValidationError
 
 import tgpo.config.folders  # noqa: F401  registers the resolvers that configurations use
 from tgpo.config.messages import explain_validation, option_names
-from tgpo.config.request import Request
+from tgpo.config.request import Request, TeacherRequest
+from tgpo.config.teachers import ONE, check_teachers, teacher_sections
 from tgpo.contexts.prompts import AS_THE_STUDENT, OWN
 from tgpo.errors import RequestError, first_line
 from tgpo.models.loading import asks_for_the_time
-from tgpo.options import RunOptions
+from tgpo.options import RunOptions, TeacherOptions
 
 
 def check(config: DictConfig | dict[str, Any], today: str | None = None) -> Request:
@@ -30,38 +32,43 @@ def check(config: DictConfig | dict[str, Any], today: str | None = None) -> Requ
     resolved = to_container(config) if isinstance(config, DictConfig) else dict(config)
     try:
         options = RunOptions.model_validate(resolved)
-        if options.teacher.weights != "model":
-            resolved["teacher"] = resolved["teacher"] | of_the_student(options)
-            options = RunOptions.model_validate(resolved)
-        if needs_date(options):
+        resolved["teacher"].setdefault("context", options.teacher.context)  # absent in runs made before it existed
+        sections = teacher_sections(resolved, options)
+        resolved[ONE] = sections.get(ONE) or resolved[ONE] | as_a_whole(options)
+        options, teachers = RunOptions.model_validate(resolved), check_teachers(sections, options)
+        if needs_date(options, teachers.values()):
             resolved["student"] = resolved["student"] | {"date": today or datetime.date.today().isoformat()}
             options = RunOptions.model_validate(resolved)
     except ValidationError as error:
         raise RequestError(explain_validation(error, option_names(RunOptions), "")) from error
     objective, task = instantiate_section(resolved, "objective"), instantiate_section(resolved, "task")
-    resolved["teacher"].setdefault("context", options.teacher.context)  # absent in runs made before it existed
-    context = instantiate_section(resolved, "teacher.context")
+    contexts = {key: context_of(resolved, key) for key in teachers}
     # each null is replaced by the value that it stands for, so that the run's record says what was used
     resolved["objective"] = {"_target_": resolved["objective"]["_target_"], **settings(objective)}
     benchmarks = tuple(instantiate_section(resolved, f"eval.benchmarks.{name}") for name in options.eval.benchmarks)
-    return Request(options, objective, task, context, resolved, benchmarks)
+    requested = tuple(TeacherRequest(key, teachers[key], contexts[key]) for key in teachers)
+    return Request(options, objective, task, requested, resolved, benchmarks)
 
 
-def of_the_student(options: RunOptions) -> dict[str, Any]:
-    """Returns the options of a teacher that has weights of the student's own: the student's path instead of the
-    teacher's, so that everything that reads or checks the teacher's files finds them."""
-    student, weights = options.student, options.teacher.weights
-    same = {"path": student.path, "revision": student.revision, "config": student.config}
-    return {"name": f"self-{weights}", **same, "extra_tokens": "refuse", "other_eos": "refuse"}
+def as_a_whole(options: RunOptions) -> dict[str, str]:
+    """Returns what the record of a run with several teachers says in the place of one's name."""
+    return {"name": "+".join(options.teachers)} if options.teachers else {}
 
 
-def needs_date(options: RunOptions) -> bool:
+def context_of(resolved: dict[str, Any], key: str) -> Any:
+    """Returns the context of the teacher whose options are at `key`: its own, or that of the section `teacher`."""
+    own = key != ONE and "context" in resolved["teachers"][key.partition(".")[2]]
+    return instantiate_section(resolved, f"{key if own else ONE}.context")
+
+
+def needs_date(options: RunOptions, teachers: Iterable[TeacherOptions]) -> bool:
     """Returns whether prompts depend on the date and none is given; False if the model is not on this machine."""
-    student, teacher = options.student, options.teacher
+    student = options.student
     templates = [(student.path, student.revision, student.chat_template)]
-    if teacher.chat_template != AS_THE_STUDENT and teacher.local_path is not None:
-        named = None if teacher.chat_template == OWN else teacher.chat_template
-        templates.append((teacher.local_path, teacher.revision, named))
+    for teacher in teachers:
+        if teacher.chat_template != AS_THE_STUDENT and teacher.local_path is not None:
+            named = None if teacher.chat_template == OWN else teacher.chat_template
+            templates.append((teacher.local_path, teacher.revision, named))
     try:
         return student.date is None and any(asks_for_the_time(*template) for template in templates)
     except (RequestError, OSError, UnicodeDecodeError):

@@ -93,7 +93,8 @@ def prepared(override: str) -> str:
 
 def in_its_group(override: str) -> str:
     """Returns the override as Hydra's groups are named: `experiment=ablation/length` for `experiment=length`, and
-    `teacher/context=hint` for `teacher.context=hint`, which reads like the option that it is.
+    `teacher/context=hint` for `teacher.context=hint`, which reads like the option that it is. Options of a teacher that
+    `teachers` names are added, as none of them is there before.
 
     The folders of `conf/experiment/` sort the experiments by kind. An experiment is named without its folder; older
     names that contain the folder, such as `ablation_weight` or `paper_7b`, are accepted too.
@@ -101,6 +102,10 @@ def in_its_group(override: str) -> str:
     key, _, value = override.partition("=")
     if key == "teacher.context" and re.fullmatch(r"[\w,]+", value):
         return f"teacher/context={value}"
+    if named := re.fullmatch(r"\+*(teachers\.[^.]+)\.(.+)", key):
+        if named[2] == "context" and re.fullmatch(r"\w+", value):
+            return f"+teacher/context@{named[1]}.context={value}"
+        return f"++{key.lstrip('+')}={value}"
     if key != "experiment":
         return override
     root = CONF / "experiment"

@@ -11,7 +11,7 @@ from tgpo.models.loading import resolve
 from tgpo.runs.checksums import sha256
 
 PATHS = ("path", "eval_path", "chat_template")  # options that name files or folders, in any section
-MODELS = ("student", "teacher")
+MODELS = ("student", "teacher", "teachers")
 SAMPLED_ABOVE, SAMPLE = 64 * 2**20, 2**20  # bytes of a file of weights, and of each end of it that is hashed
 
 

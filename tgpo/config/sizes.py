@@ -8,8 +8,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from tgpo.config.eval_sets import eval_sets
-from tgpo.config.request import Request
-from tgpo.contexts.prompts import load_prompts
+from tgpo.config.request import Request, TeacherRequest
+from tgpo.contexts.prompts import TeacherPrompts, load_prompts
 from tgpo.rollout.base import encode_prompts
 from tgpo.types.problem import Problem
 
@@ -21,9 +21,9 @@ def objective_name(request: Request) -> str:
     return request.options.choices.get("objective") or request.resolved["objective"]["_target_"].rsplit(".", 1)[-1]
 
 
-def context_name(request: Request) -> str:
-    """Returns the name of what the teacher reads besides the problem: that of the context's file."""
-    return type(request.context).__module__.rsplit(".", 1)[-1]
+def context_name(context: Any) -> str:
+    """Returns the name of what a teacher reads besides the problem: that of the context's file."""
+    return type(context).__module__.rsplit(".", 1)[-1]
 
 
 def max_teacher_topk(request: Request, vocabulary: int) -> int:
@@ -98,32 +98,33 @@ def longest_sequence(request: Request, tokenizer: Any) -> int:
     return max(each.longest for each in sequence_budgets(request, tokenizer))
 
 
-def longest_scored(request: Request, tokenizer: Any) -> int:
-    """Returns the tokens of the longest prompt and response that the teacher reads."""
-    return scored_budget(request, tokenizer).longest
+_scored: WeakKeyDictionary[TeacherRequest, SequenceBudget] = WeakKeyDictionary()
 
 
-_scored: WeakKeyDictionary[Request, SequenceBudget] = WeakKeyDictionary()
+def scored_budget(request: Request, teacher: TeacherRequest, tokenizer: Any) -> SequenceBudget:
+    """Returns the budget of what a teacher reads: the longest prompt of its own, and a response of the student's. It
+    is computed once for each teacher of a request."""
+    if teacher not in _scored:
+        _scored[teacher] = teacher_budget(request, teacher, tokenizer)
+    return _scored[teacher]
 
 
-def scored_budget(request: Request, tokenizer: Any) -> SequenceBudget:
-    """Returns the budget of what the teacher reads: the longest prompt of its own, and a response of the student's. It
-    is computed once for each request."""
-    if request not in _scored:
-        _scored[request] = teacher_budget(request, tokenizer)
-    return _scored[request]
-
-
-def teacher_budget(request: Request, tokenizer: Any) -> SequenceBudget:
+def teacher_budget(request: Request, teacher: TeacherRequest, tokenizer: Any) -> SequenceBudget:
     budget = sequence_budgets(request, tokenizer)[0]
-    prompts = load_prompts(request.options, request.context, tokenizer, None)
+    prompts = load_prompts(request.options.student, teacher.options, teacher.context, tokenizer, None)
     if prompts is None:
         return budget
-    turns = prompts.possible(
-        training_problems(request, request.options.train.steps), request.options.rollout.prompts_per_batch
-    )
+    turns = possible_turns(request, teacher, prompts, request.options.train.steps)
     if not turns:  # the preflight says so
         return budget
     length, problem = longest_prompt(turns, prompts.tokenizer)
     quoted = int(prompts.context.quotes_a_response)
     return replace(budget, prompt=length + quoted * budget.cap, problem=problem, quoted=quoted)
+
+
+def possible_turns(
+    request: Request, teacher: TeacherRequest, prompts: TeacherPrompts, steps: int = LOOKED_AHEAD
+) -> list[Problem]:
+    """Returns what a teacher may read in the first `steps` steps, for the problems that are its own."""
+    turns = prompts.possible(training_problems(request, steps), request.options.rollout.prompts_per_batch)
+    return [turn for turn in turns if request.teacher_of(turn) is teacher]

@@ -10,7 +10,7 @@ from typing import Any
 from tgpo.contexts.base import CONTEXT, PROBLEM, Context
 from tgpo.contexts.none import NoContext
 from tgpo.models.loading import load_tokenizer
-from tgpo.options import RunOptions
+from tgpo.options import StudentOptions, TeacherOptions
 from tgpo.rollout.base import encode_prompts
 from tgpo.types.problem import Answered, Problem
 
@@ -66,29 +66,30 @@ def filled(template: str, places: Mapping[str, str]) -> str:
     return re.sub("|".join(map(re.escape, places)), lambda place: places[place[0]], template)
 
 
-def load_prompts(options: RunOptions, context: Context, tokenizer: Any, room: int | None) -> TeacherPrompts | None:
+def load_prompts(
+    student: StudentOptions, teacher: TeacherOptions, context: Context, tokenizer: Any, room: int | None
+) -> TeacherPrompts | None:
     """Returns the teacher's prompts; None if the teacher reads exactly what the student reads.
 
     Args:
         tokenizer: the student's.
         room: the tokens that the teacher can read.
     """
-    teacher, template = options.teacher, options.teacher.chat_template
+    template = teacher.chat_template
     same = template == AS_THE_STUDENT and not teacher.template_arguments and teacher.system_prompt is None
     if same and isinstance(context, NoContext):
         return None
     if template != AS_THE_STUDENT or teacher.template_arguments:
-        tokenizer = own_tokenizer(options)
+        tokenizer = own_tokenizer(student, teacher)
     return TeacherPrompts(context, tokenizer, teacher.system_prompt, room)
 
 
-def own_tokenizer(options: RunOptions) -> Any:
+def own_tokenizer(student: StudentOptions, teacher: TeacherOptions) -> Any:
     """Returns a tokenizer with the chat template of the teacher's prompts and its variables.
 
     It is the teacher's own, unless the prompts are the student's; that of a teacher behind a server is not on this
     machine, and the student's gives the same ids.
     """
-    student, teacher = options.student, options.teacher
     where = "teacher.chat_template", teacher.template_arguments
     if teacher.chat_template == AS_THE_STUDENT:
         return load_tokenizer(student.path, student.revision, student.chat_template, student.date, *where)

@@ -21,9 +21,9 @@ def main() -> None:
         request = request_from(sys.argv[1:])
         if not request.options.demonstrations.path:
             raise RequestError("say where they go: demonstrations.path=FOLDER")
-        if request.options.teacher.path is None:
+        if not request.teachers:
             raise RequestError("teacher=none was given; demonstrations are a teacher's")
-        if request.options.teacher.backend == "server":
+        if any(teacher.options.backend == "server" for teacher in request.teachers):
             raise RequestError("teacher.backend=server scores and does not write; use teacher.backend=hf")
 
         from tgpo.preflight.checks import check_models

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tgpo.config.request import Request
+from tgpo.config.request import Request, TeacherRequest
 from tgpo.config.sizes import max_demonstrations, training_problems
 from tgpo.models.loading import eos_ids, load_model, load_tokenizer, pick_device, resolve
 from tgpo.rollout.base import Sampling, decode_responses, in_parts
@@ -17,35 +17,54 @@ from tgpo.types.problem import Problem, Rollout
 
 
 def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> Tally:
-    """Writes demonstrations of the run's training problems to `folder`, as many per problem as its objective uses."""
+    """Writes demonstrations of the run's training problems to `folder`, as many per problem as its objective uses, each
+    by the problem's own teacher."""
     options = request.options
-    assert options.teacher.path is not None
     keep, attempts = max(1, max_demonstrations(request)), options.demonstrations.attempts
-    path = resolve(options.teacher.path, options.teacher.revision)
-    tokenizer, device = load_tokenizer(path, date=options.student.date), pick_device(options.train.device)
-    model = load_model(path, options.train.dtype, device, replaced=options.teacher.config)
-    sampler = HFRollout(model, tokenizer, eos_ids(model, tokenizer), options.train.dtype)
+    writers: dict[str, HFRollout] = {}
 
     def respond(problems: Sequence[Problem], part: int) -> tuple[Sequence[Rollout], Sequence[str]]:
         seed = derived_seed(options.seed, "demonstrations", part)
         temperature, cap = options.demonstrations.temperature, options.rollout.max_response_length
         sampling = Sampling(keep * attempts, temperature, cap, seed)
-        rollouts = [
-            rollout for part in in_parts(sampler, problems, sampling, options.eval.rows_at_once) for rollout in part
-        ]
-        return rollouts, decode_responses(tokenizer, rollouts)
+        written: dict[str, list[tuple[Rollout, str]]] = {problem.id: [] for problem in problems}
+        for teacher in request.teachers:
+            own = [problem for problem in problems if request.teacher_of(problem) is teacher]
+            if own and teacher.section not in writers:
+                writers[teacher.section] = writer(request, teacher)
+            for rollouts in in_parts(writers[teacher.section], own, sampling, options.eval.rows_at_once) if own else ():
+                texts = decode_responses(writers[teacher.section].tokenizer, rollouts)
+                for rollout, text in zip(rollouts, texts, strict=True):
+                    written[rollout.problem.id].append((rollout, text))
+        rows = [row for problem in problems for row in written[problem.id]]
+        return [rollout for rollout, _ in rows], [text for _, text in rows]
 
     problems = training_problems(request, options.train.steps)
     return write(folder, problems, respond, request.task.rewards, keep, recipe(request), tell)
 
 
+def writer(request: Request, teacher: TeacherRequest) -> HFRollout:
+    """Loads a teacher to write with."""
+    assert teacher.options.path is not None
+    path, train = resolve(teacher.options.path, teacher.options.revision), request.options.train
+    tokenizer, device = load_tokenizer(path, date=request.options.student.date), pick_device(train.device)
+    model = load_model(path, train.dtype, device, replaced=teacher.options.config)
+    return HFRollout(model, tokenizer, eos_ids(model, tokenizer), train.dtype)
+
+
 def recipe(request: Request) -> dict[str, Any]:
     """Returns everything that the demonstrations depend on besides the problems."""
     options = request.options
+
+    def of_teachers(option: str) -> Any:
+        values = {teacher.name: getattr(teacher.options, option) for teacher in request.teachers}
+        return values if len(values) > 1 else next(iter(values.values()))
+
     return {
-        "teacher": options.teacher.path,
-        "revision": options.teacher.revision,
-        "config": options.teacher.config,
+        "teacher": of_teachers("path"),
+        "revision": of_teachers("revision"),
+        "config": of_teachers("config"),
+        "route": options.teacher.route,
         "dtype": options.train.dtype,
         "task": request.resolved["task"],
         "seed": options.seed,

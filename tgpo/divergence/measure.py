@@ -79,10 +79,11 @@ def measure(request: Request, options: DivergenceOptions, problems: Sequence[Pro
     sampler.sync(0)
     student_responses = respond(sampler, problems, request, options, "student", tell)
     panel = load_scorers(request, policy, device, tokenizer).panel
-    assert panel is not None and run.teacher.path is not None
+    (teacher,) = request.teachers
+    assert panel is not None and teacher.options.path is not None
     (member,) = panel.members
     model = member.teacher.model if isinstance(member.teacher, HFTeacher) else policy.model
-    own_tokenizer = load_tokenizer(run.teacher.path, run.teacher.revision, date=run.student.date)
+    own_tokenizer = load_tokenizer(teacher.options.path, teacher.options.revision, date=run.student.date)
     reader = own_tokenizer if member.prompts is None else member.prompts.tokenizer
     teacher_sampler = HFRollout(model, reader, eos_ids(model, own_tokenizer), train.dtype)
     teacher_responses = respond(teacher_sampler, read_by(member, problems), request, options, "teacher", tell)
@@ -111,7 +112,11 @@ def answered(request: Request, responses: Responses, tokenizer: Any) -> list[Ans
     """Returns the student's responses as a context reads them; they are verified only if it asks for that."""
     texts = decode_responses(tokenizer, responses.rollouts)
     problems = [rollout.problem for rollout in responses.rollouts]
-    rewards = request.task.rewards(problems, texts).values if request.context.needs_rewards else [0.0] * len(texts)
+    rewards = (
+        request.task.rewards(problems, texts).values
+        if request.teachers[0].context.needs_rewards
+        else [0.0] * len(texts)
+    )
     rows = zip(problems, texts, rewards, responses.prompt_B.tolist(), strict=True)
     return [Answered(*row) for row in rows]
 

@@ -36,11 +36,11 @@ class Setting:
 
 def setting(request: Request, options: DivergenceOptions, counted: Counted) -> Setting:
     run, which = request.options, options.problems.replace("_", "-")
-    reads = context_name(request)
+    reads = context_name(request.teachers[0].context)
     context = "" if reads == "none" else f", which reads a text: {reads}"
     left_out = f" ({counted.without_text} responses without one left out)" if counted.without_text else ""
     return Setting(
-        f"{run.student.path} against {run.teacher.path}{context}{left_out}",
+        f"{run.student.path} against {request.teachers[0].options.path}{context}{left_out}",
         f"{request.task.name}, {which} problems: {counted.prompts} prompts x {options.samples} responses, "
         f"{counted.tokens:,} tokens of the student; temperature {run.rollout.temperature:g}, at most "
         f"{run.rollout.max_response_length} tokens, seed {run.seed}; {options.level:g} % bootstrap intervals by prompt",
@@ -98,7 +98,7 @@ def markdown(setting: Setting, found: Sequence[Finding]) -> str:
 def record(request: Request, options: DivergenceOptions, counted: Counted, found: list[Finding]) -> dict[str, Any]:
     return {
         "student": request.options.student.path,
-        "teacher": request.options.teacher.path,
+        "teacher": request.teachers[0].options.path,
         "task": request.task.name,
         "prompts": counted.prompts,
         "tokens": counted.tokens,

@@ -60,13 +60,18 @@ def check_engines(request: Request) -> None:
     """Checks that there is a teacher that gives complete distributions, and that the rollout engine is installed."""
     from tgpo.models.vllm import check_installed
 
-    teacher = request.options.teacher
     if request.options.rollout.backend == "vllm":
         check_installed("rollout=vllm")
-    if teacher.path is None:
+    if not request.teachers:
         raise RequestError("teacher=none was given, and a divergence is from a teacher; choose one")
-    if teacher.backend != "hf":
+    teacher, *others = request.teachers
+    if others:
         raise RequestError(
-            f"teacher.backend={teacher.backend} gives log-probabilities of a few tokens, neither whole distributions "
-            "nor responses of its own; use teacher.backend=hf"
+            f"teachers: {len(request.teachers)} are named, and a divergence is from one; leave them out and give "
+            "teacher.path"
+        )
+    if teacher.options.backend != "hf":
+        raise RequestError(
+            f"teacher.backend={teacher.options.backend} gives log-probabilities of a few tokens, neither whole "
+            "distributions nor responses of its own; use teacher.backend=hf"
         )

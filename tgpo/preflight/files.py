@@ -10,7 +10,7 @@ from typing import Any
 
 from tgpo.errors import RequestError, did_you_mean, first_line
 from tgpo.models.loading import TINY_PREFIX, cached_snapshot, resolve
-from tgpo.preflight.look import Inspection, Role
+from tgpo.preflight.look import STUDENT, Inspection, Role
 from tgpo.preflight.memory import on_meta
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -23,8 +23,9 @@ OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 def check_files(look: Inspection, role: Role) -> str | None:
     """Checks that the model is on this machine, has a tokenizer and brings no code. A run never downloads anything."""
     options = look.model(role)
-    if options.path is None or (role == "teacher" and look.options.teacher.backend == "server"):
+    if role != STUDENT and look.teachers[role].options.backend == "server":
         return None
+    assert options.path is not None
     key, folder = f"{role}.path={options.path}", find_folder(role, options.path, options.revision)
     if not (folder / "config.json").is_file():
         raise RequestError(f"{key}: no config.json there; give the folder that from_pretrained would load")
@@ -166,7 +167,7 @@ def check_fit(look: Inspection, role: Role) -> str | None:
             raise RequestError(
                 f"{key}: {name} is {list(shape)} in its files and {list(described[name])} by its configuration"
             )
-    targets = look.options.lora.targets if role == "student" and look.options.lora.rank else "all-linear"
+    targets = look.options.lora.targets if role == STUDENT and look.options.lora.rank else "all-linear"
     names = [name for name, _ in model.named_modules()]
     for target in targets if isinstance(targets, list) else ():
         if not any(name == target or name.endswith(f".{target}") for name in names):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from tgpo.config.sizes import (
-    longest_scored,
     longest_sequence,
     max_teacher_topk,
     scored_budget,
@@ -14,7 +13,7 @@ from tgpo.config.sizes import (
     training_problems,
 )
 from tgpo.errors import RequestError
-from tgpo.preflight.look import Inspection
+from tgpo.preflight.look import Inspection, Role
 from tgpo.rollout.base import render, template_fix
 from tgpo.types.problem import Problem
 
@@ -92,11 +91,11 @@ def check_lengths(look: Inspection) -> str:
             f"vllm.max_model_len={options.vllm.max_model_len}: the run needs {longest + 1}; or leave it null"
         )
     for role, config in look.configs.items():
-        room = getattr(config, "max_position_embeddings", None)
-        scored = role == "teacher" and options.teacher.backend == "vllm"  # vLLM generates one token more
-        for each in budgets if role == "student" else [scored_budget(look.request, look.tokenizer)]:
-            if room is not None and each.longest + scored > room:
-                fits = each.fitting(room - scored)
+        room, teacher = getattr(config, "max_position_embeddings", None), look.teachers.get(role)
+        engine_adds = int(teacher is not None and teacher.options.backend == "vllm")  # it generates one token more
+        for each in budgets if teacher is None else [scored_budget(look.request, teacher, look.tokenizer)]:
+            if room is not None and each.longest + engine_adds > room:
+                fits = each.fitting(room - engine_adds)
                 fix = f"use at most {fits}" if fits > 0 else "leave that problem out"
                 raise RequestError(
                     f"{each.capped_by}={each.cap} and the prompt of {each.problem}, {each.prompt} tokens, exceed the "
@@ -106,16 +105,17 @@ def check_lengths(look: Inspection) -> str:
     return f"{largest.prompt} of prompt and {largest.cap} of response"
 
 
-def check_server(look: Inspection) -> str | None:
-    """Checks that each of the teacher's servers is up and answers queries like those of the run."""
-    teacher = look.options.teacher
-    if teacher.path is None or teacher.backend != "server":
+def check_server(look: Inspection, role: Role) -> str | None:
+    """Checks that each of a teacher's servers is up and answers queries like those of the run."""
+    teacher = look.teachers[role]
+    if teacher.options.backend != "server":
         return None
+    assert teacher.options.path is not None
 
     from tgpo.teachers.server import check_servers
 
-    tokens = len(look.tokenizer)
-    topk, longest = max_teacher_topk(look.request, tokens), longest_scored(look.request, look.tokenizer)
-    shared = tokens if teacher.extra_tokens == "drop" else None
-    check_servers(teacher.path, look.options.server, look.tokenizer, longest, topk, shared)
-    return f"{len(look.options.server.urls)} answer as {teacher.path}"
+    tokens, servers = len(look.tokenizer), look.request.servers_of(teacher)
+    topk, longest = max_teacher_topk(look.request, tokens), scored_budget(look.request, teacher, look.tokenizer).longest
+    shared = tokens if teacher.options.extra_tokens == "drop" else None
+    check_servers(teacher.options.path, servers, look.tokenizer, longest, topk, shared)
+    return f"{len(servers.urls)} answer as {teacher.options.path}"

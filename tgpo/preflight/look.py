@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from tgpo.config.request import Request
+from tgpo.config.request import Request, TeacherRequest
 from tgpo.models.loading import load_config, load_tokenizer
 from tgpo.options import StudentOptions, TeacherOptions
 
-Role = Literal["student", "teacher"]
+STUDENT = "student"
+Role = str  # STUDENT, or the section of a teacher: `teacher`, or one of several `teachers.NAME`
 
 
 class Note(str):
@@ -25,13 +26,15 @@ class Inspection:
 
     def __init__(self, request: Request) -> None:
         self.request, self.options = request, request.options
+        self.teachers: dict[Role, TeacherRequest] = {teacher.section: teacher for teacher in request.teachers}
+        self._tokenizers: dict[Role, Any] = {}
         self.folders: dict[Role, Path] = {}  # of the models on this machine; set by check_files
         self.shapes: dict[Role, dict[str, tuple[int, ...]]] = {}  # from the weights' files; set by check_weights
         self.parameters: dict[Role, int] = {}
         self.configs: dict[Role, Any] = {}
 
     def model(self, role: Role) -> StudentOptions | TeacherOptions:
-        return self.options.student if role == "student" else self.options.teacher
+        return self.options.student if role == STUDENT else self.teachers[role].options
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -43,11 +46,13 @@ class Inspection:
         """Returns the token of each id of the student's tokenizer, None for an id without one."""
         return id_strings(self.tokenizer)
 
-    @cached_property
-    def teacher_tokenizer(self) -> Any:
-        teacher = self.options.teacher
-        assert teacher.local_path is not None
-        return load_tokenizer(teacher.local_path, teacher.revision)
+    def tokenizer_of(self, role: Role) -> Any:
+        """Returns the tokenizer of a teacher on this machine."""
+        if role not in self._tokenizers:
+            teacher = self.teachers[role].options
+            assert teacher.local_path is not None
+            self._tokenizers[role] = load_tokenizer(teacher.local_path, teacher.revision)
+        return self._tokenizers[role]
 
     def read_config(self, role: Role) -> Any:
         options = self.model(role)

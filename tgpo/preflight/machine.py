@@ -9,8 +9,17 @@ from pathlib import Path
 from tgpo.config.sizes import sequence_budgets
 from tgpo.errors import RequestError
 from tgpo.metrics.wandb import has_key, server, server_problem
-from tgpo.preflight.look import Inspection, Note
-from tgpo.preflight.memory import Plan, Shape, arithmetic, checkpoint_bytes, passing, permanent, shape_of
+from tgpo.preflight.look import STUDENT, Inspection, Note, Role
+from tgpo.preflight.memory import (
+    Plan,
+    Shape,
+    TeacherPlan,
+    arithmetic,
+    checkpoint_bytes,
+    passing,
+    permanent,
+    shape_of,
+)
 from tgpo.runs.directory import complete
 from tgpo.runtime.torchrun import process_count, process_count_here
 from tgpo.types.problem import Need
@@ -51,10 +60,21 @@ def device_memory(look: Inspection) -> tuple[int, bool] | None:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // process_count_here(), False
 
 
-def shapes(look: Inspection) -> tuple[Shape, Shape | None]:
-    student = shape_of(look.configs["student"], look.parameters.get("student"))
-    teacher = look.configs.get("teacher")
-    return student, None if teacher is None else shape_of(teacher, look.parameters.get("teacher"))
+def shape(look: Inspection, role: Role) -> Shape:
+    return shape_of(look.configs[role], look.parameters.get(role))
+
+
+def teacher_plans(look: Inspection) -> tuple[TeacherPlan, ...]:
+    """Returns the teachers that are on this machine, each model once."""
+    plans = {}
+    for role, teacher in look.teachers.items():
+        options = teacher.options
+        if role in look.configs:
+            name = "teacher" if len(look.teachers) == 1 else f"teacher {teacher.name}"
+            average = ", an average" if options.weights == "ema" else ""
+            plan = TeacherPlan(shape(look, role), options.backend, options.weights, name + average)
+            plans.setdefault((options.path, options.revision, str(options.config), options.weights), plan)
+    return tuple(plans.values())
 
 
 def plan_of(look: Inspection) -> Plan:
@@ -75,9 +95,8 @@ def plan_of(look: Inspection) -> Plan:
         adapters=options.lora.rank,
         processes=process_count(),
         rollout=rollout.backend,
-        teacher="none" if options.teacher.path is None else options.teacher.backend,
         scores_old=rollout.old_logprobs == "recompute",
-        teacher_weights=options.teacher.weights,
+        teachers=teacher_plans(look),
         reference=Need.REFERENCE_SAMPLED in look.request.objective.needs,
         passes=train.passes(on_cpu, process_count(), os.cpu_count() or 1),
     )
@@ -90,26 +109,26 @@ def engines(look: Inspection, total: float, on_gpu: bool) -> dict[str, float]:
     """
     from tgpo.preflight.memory import BYTES
 
-    student, teacher = shapes(look)
     vllm, width, held = look.options.vllm, BYTES[look.options.train.dtype], {}
-    used = []
+    used: list[tuple[str, str, float, Shape]] = []
     if look.options.rollout.backend == "vllm":
-        used.append(("vllm.rollout_memory", vllm.rollout_memory, student))
-    if look.options.teacher.local_path is not None and look.options.teacher.backend == "vllm":
-        assert teacher is not None
-        used.append(("vllm.teacher_memory", vllm.teacher_memory, teacher))
-    for key, fraction, shape in used:
-        weights = width * shape.parameters / vllm.tensor_parallel_size
-        held[key] = fraction * total if on_gpu else weights + vllm.cpu_cache_gib * GIB
-        if on_gpu and held[key] <= weights:
+        used.append(("vllm.rollout_memory", "", vllm.rollout_memory, shape(look, STUDENT)))
+    teachers = [teacher for teacher in teacher_plans(look) if teacher.backend == "vllm"]
+    for teacher in teachers:
+        of = f" of {teacher.name}" if len(teachers) > 1 else ""
+        used.append(("vllm.teacher_memory", of, vllm.teacher_memory, teacher.shape))
+    for key, of, fraction, engine in used:
+        weights = width * engine.parameters / vllm.tensor_parallel_size
+        held[key + of] = fraction * total if on_gpu else weights + vllm.cpu_cache_gib * GIB
+        if on_gpu and held[key + of] <= weights:
             raise RequestError(
-                f"{key}={fraction}: that is {gib(held[key])} of {gib(total)} GiB, and the weights alone take "
+                f"{key}={fraction}: that is {gib(held[key + of])} of {gib(total)} GiB, and the weights{of} alone take "
                 f"{gib(weights)}; raise it, or vllm.tensor_parallel_size"
             )
-    if on_gpu and "vllm.teacher_memory" in held:
-        assert teacher is not None
+    if on_gpu and teachers:
         # logits of a chunk and their log-softmax, in float32, which vLLM does not count in its fraction
-        held["the teacher's logits in vLLM"] = 2 * 4 * vllm.teacher_batched_tokens * teacher.vocabulary
+        widest = max(teacher.shape.vocabulary for teacher in teachers)
+        held["the teacher's logits in vLLM"] = 2 * 4 * vllm.teacher_batched_tokens * widest
     return held
 
 
@@ -118,8 +137,8 @@ def check_memory(look: Inspection) -> str:
 
     Temporary memory is only estimated: if the total exceeds the device's because of it, the result is a Note.
     """
-    (student, teacher), plan, device = shapes(look), plan_of(look), device_memory(look)
-    held, stages = permanent(student, teacher, plan), passing(student, teacher, plan)
+    student, plan, device = shape(look, STUDENT), plan_of(look), device_memory(look)
+    held, stages = permanent(student, plan), passing(student, plan)
     stage = max(stages, key=lambda name: stages[name])
     listed = {**held, f"while in the {stage}": stages[stage]}
     if device is None:
@@ -148,8 +167,7 @@ def gib(size: float) -> str:
 
 
 def check_arithmetic(look: Inspection) -> str:
-    (student, teacher), plan = shapes(look), plan_of(look)
-    work = arithmetic(student, teacher, plan)
+    work = arithmetic(shape(look, STUDENT), plan_of(look))
     listed = ", ".join(f"{name} {flop / 1e12:,.3g}" for name, flop in work.items())
     return f"at most {sum(work.values()) / 1e12:,.4g} TFLOP: {listed}"
 
@@ -161,7 +179,7 @@ def check_disk(look: Inspection) -> str:
     held = len(complete(folder / "checkpoints"))
     while not folder.exists():
         folder = folder.parent
-    student, _ = shapes(look)
+    student = shape(look, STUDENT)
     keep = max(0, min(look.options.train.keep_checkpoints + 1, checkpoints_written(look)) - held)
     each, free = checkpoint_bytes(student, look.options.lora.rank), shutil.disk_usage(folder).free
     needed, summary = keep * each, f"{keep} checkpoints of {gib(each)} GiB; {gib(free)} GiB free"

@@ -30,6 +30,17 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class TeacherPlan:
+    """One model that scores the rollouts in this process or in an engine of vLLM's; teachers that differ in what they
+    read alone are one."""
+
+    shape: Shape
+    backend: str  # hf or vllm
+    weights: str = "model"
+    name: str = "teacher"
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run does with its models. A batch is `rows` rollouts of at most `prompt` + `response` tokens."""
 
@@ -44,11 +55,15 @@ class Plan:
     adapters: int  # rank of the LoRA adapters; 0 if the weights themselves are trained
     processes: int
     rollout: str  # hf or vllm
-    teacher: str  # none, hf, vllm or server
     scores_old: bool  # whether the trainer scores the rollouts again before the update
-    teacher_weights: str = "model"
+    teachers: tuple[TeacherPlan, ...] = ()
     reference: bool = False  # whether the student as it was before training scores the rollouts too
     passes: int = 1  # micro-batches that are processed at the same time, on CPU
+
+    @property
+    def teachers_here(self) -> list[TeacherPlan]:
+        """The teachers that run in this process, without vLLM."""
+        return [teacher for teacher in self.teachers if teacher.backend == "hf"]
 
 
 def shape_of(config: Any, parameters: int | None = None) -> Shape:
@@ -80,14 +95,15 @@ def on_meta(config: Any) -> Any:
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
-def permanent(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, float]:
+def permanent(student: Shape, plan: Plan) -> dict[str, float]:
     """Returns the bytes that each device holds during the whole run, without vLLM's engines.
 
     For N student parameters, A of them trained (all, or the adapters beside them), over P processes:
         student   4N of weights, 4A of gradient, 8A of AdamW's moments, all float32:  (4N + 12A) / P
         copy      4N on every device, if several processes roll out without vLLM: a sharded model cannot decode
         variance  4A / P, if gradient variance is measured with a second gradient
-        teacher   b N_T on every device, N_T weights of b bytes (`dtype`), if it runs in this process without vLLM
+        teacher   b N_T on every device, N_T weights of b bytes (`dtype`), for each that runs in this process without
+                  vLLM
     In float64 the student's terms are twice as large.
     """
     trained, width = (
@@ -99,29 +115,25 @@ def permanent(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, fl
         held["student's copy for rollouts"] = width * student.parameters
     if plan.second_gradient:
         held["second gradient"] = width * trained / plan.processes
-    if teacher is not None and plan.teacher == "hf":
-        held |= teaching(student, teacher, plan, width * trained / plan.processes)
-    elif plan.reference and not plan.adapters:
+    for teacher in plan.teachers_here:
+        held[teacher.name] = teaching(student, teacher, plan, width * trained / plan.processes)
+    is_a_teacher = any(teacher.weights == "initial" for teacher in plan.teachers_here)
+    if plan.reference and not plan.adapters and not is_a_teacher:
         held["reference"] = BYTES[plan.dtype] * student.parameters
     return held
 
 
-def teaching(student: Shape, teacher: Shape, plan: Plan, trained: float) -> dict[str, float]:
-    """Returns the bytes of a teacher that runs in this process without vLLM, and of the reference beside it.
+def teaching(student: Shape, teacher: TeacherPlan, plan: Plan, trained: float) -> float:
+    """Returns the bytes of a teacher that runs in this process without vLLM.
 
     Weights of the student's own cost nothing more while it is there as it is: as it stands (`live`), or as it was
     before it had adapters (`initial`). An average of them takes as much as what is trained.
     """
-    own = 0.0 if plan.adapters else float(BYTES[plan.dtype] * student.parameters)
-    reference = {"reference": own} if plan.reference and own else {}
-    if plan.teacher_weights == "live":
-        return reference
-    if plan.teacher_weights == "ema":
-        base = 4 * student.parameters / plan.processes if plan.adapters and plan.processes > 1 else 0
-        return {"teacher, an average": trained + base, **reference}
-    if plan.teacher_weights == "initial":
-        return {"teacher": own}
-    return {"teacher": float(BYTES[plan.dtype] * teacher.parameters), **reference}
+    if teacher.weights == "live" or (teacher.weights == "initial" and plan.adapters):
+        return 0.0
+    if teacher.weights == "ema":
+        return trained + (4 * student.parameters / plan.processes if plan.adapters and plan.processes > 1 else 0)
+    return float(BYTES[plan.dtype] * teacher.shape.parameters)
 
 
 def trained_parameters(student: Shape, adapters: int) -> int:
@@ -135,7 +147,7 @@ def trained_parameters(student: Shape, adapters: int) -> int:
     return adapters * student.layers * (2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + inner))
 
 
-def passing(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, float]:
+def passing(student: Shape, plan: Plan) -> dict[str, float]:
     """Returns the temporary bytes of each stage on each device; stages do not overlap, so only the largest counts.
 
     For a micro-batch of m tokens, L layers, hidden size h, queries q, keys k and inner size i:
@@ -156,13 +168,19 @@ def passing(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, floa
         copies = 2 * student.parameters / (1 if plan.processes == 1 else student.layers / 2)
     gradients = plan.passes * BYTES["float32"] * trained_parameters(student, plan.adapters) if plan.passes > 1 else 0
     stages = {"update": plan.passes * (kept + HEAD_BACKWARD * chunk(plan, student, tokens)) + copies + gradients}
-    if teacher is not None and plan.teacher == "hf":
-        wide = teacher.hidden + teacher.queries + 2 * teacher.keys + 3 * teacher.inner
-        stages["teacher's scores"] = plan.passes * (tokens * wide * width + HEAD_FORWARD * chunk(plan, teacher, tokens))
+    if plan.teachers_here:
+        stages["teacher's scores"] = plan.passes * max(
+            tokens * width_of_a_layer(teacher.shape) * width + HEAD_FORWARD * chunk(plan, teacher.shape, tokens)
+            for teacher in plan.teachers_here
+        )
     if plan.rollout == "hf":
         cache = 2 * student.layers * student.keys * width * (plan.prompt + plan.response)
         stages["rollouts"] = plan.rows * (cache + HEAD_FORWARD * student.vocabulary)
     return stages
+
+
+def width_of_a_layer(shape: Shape) -> int:
+    return shape.hidden + shape.queries + 2 * shape.keys + 3 * shape.inner
 
 
 def layer_bytes(shape: Shape, dtype: str) -> int:
@@ -177,12 +195,12 @@ def chunk(plan: Plan, shape: Shape, tokens: int) -> int:
     return min(plan.max_logits, tokens * shape.vocabulary)
 
 
-def arithmetic(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, float]:
+def arithmetic(student: Shape, plan: Plan) -> dict[str, float]:
     """Returns the floating-point operations of a step, over all devices, if every rollout reaches its cap.
 
     A forward pass of n tokens takes 2 N n for the N parameters that a token uses, and 2 n L q T for attention in
     sequences of T tokens (causal: half of 4 n L q T). Rollouts and each scoring are one forward pass; an update counts
-    as three, and as four with gradient checkpointing.
+    as three, and as four with gradient checkpointing. Each rollout is scored by one teacher: the largest counts.
     """
     length = plan.prompt + plan.response
     tokens = plan.rows * length
@@ -193,8 +211,8 @@ def arithmetic(student: Shape, teacher: Shape | None, plan: Plan) -> dict[str, f
     work = {"rollouts": forward(student), "update": (4 if plan.checkpointing else 3) * forward(student)}
     if plan.scores_old:
         work["old policy"] = forward(student)
-    if teacher is not None:
-        work["teacher"] = forward(teacher)
+    if plan.teachers:
+        work["teacher"] = max(forward(teacher.shape) for teacher in plan.teachers)
     return work
 
 

@@ -17,7 +17,7 @@ LEAST_SHOWN = 0.5  # fraction of the problems that the given demonstrations must
 
 def check_objective(look: Inspection) -> str:
     request, options, objective = look.request, look.options, look.request.objective
-    if objective.needs & TEACHER_NEEDS and options.teacher.path is None:
+    if objective.needs & TEACHER_NEEDS and not request.teachers:
         raise RequestError(
             f"objective={objective_name(request)} needs a teacher and teacher=none was given; choose a teacher or "
             "objective=grpo"
@@ -44,7 +44,8 @@ def check_present_student(look: Inspection) -> None:
     batch, and the batch makes several updates.
     """
     request, train, rollout = look.request, look.options.train, look.options.rollout
-    live = look.options.teacher.weights == "live" and Need.TEACHER_FULL in request.objective.needs
+    live = any(teacher.options.weights == "live" for teacher in request.teachers)
+    live = live and Need.TEACHER_FULL in request.objective.needs
     if not live or train.updates_per_batch == 1:
         return
     config = load_config(look.options.student.path, look.options.student.revision, look.options.student.config)
@@ -58,39 +59,32 @@ def check_present_student(look: Inspection) -> None:
 
 
 def check_backends(look: Inspection) -> str:
-    """Checks that the engines of rollouts and teacher are installed, and that the teacher's gives what the objective
+    """Checks that the engines of rollouts and teachers are installed, and that a teacher's gives what the objective
     needs."""
     from tgpo.models.vllm import check_installed
+    from tgpo.teachers.base import PROMPT_LOGPROBS
 
     request, options = look.request, look.options
-    vllm_keys = [
-        key
-        for key, backend in (("rollout=vllm", options.rollout.backend), ("teacher.backend=vllm", teacher_engine(look)))
-        if backend == "vllm"
+    backends = {role: teacher.options.backend for role, teacher in look.teachers.items()}
+    engines = [
+        ("rollout=vllm", options.rollout.backend),
+        *((f"{role}.backend=vllm", b) for role, b in backends.items()),
     ]
-    if vllm_keys:
+    if vllm_keys := [key for key, backend in engines if backend == "vllm"]:
         check_installed(vllm_keys[0])
     if vllm_keys and process_count() > 1 and options.vllm.tensor_parallel_size > 1:
         raise RequestError(
             f"vllm.tensor_parallel_size={options.vllm.tensor_parallel_size}: under torchrun each process has one GPU "
             "and an engine of its own; use 1, or teacher.backend=server"
         )
-    summary = f"rollouts {options.rollout.backend}, teacher {teacher_engine(look)}"
-    if teacher_engine(look) in ("none", "hf"):
-        return summary
-
-    from tgpo.teachers.base import PROMPT_LOGPROBS
-
-    if unsupported := sorted(request.objective.needs & TEACHER_NEEDS - PROMPT_LOGPROBS):
-        raise RequestError(
-            f"objective={objective_name(request)} asks for {unsupported[0]}, and prompt log-probabilities are all that "
-            f"teacher.backend={options.teacher.backend} gives; use teacher.backend=hf"
-        )
-    return summary
-
-
-def teacher_engine(look: Inspection) -> str:
-    return "none" if look.options.teacher.path is None else look.options.teacher.backend
+    unsupported = sorted(request.objective.needs & TEACHER_NEEDS - PROMPT_LOGPROBS)
+    for role, backend in backends.items():
+        if unsupported and backend != "hf":
+            raise RequestError(
+                f"objective={objective_name(request)} asks for {unsupported[0]}, and prompt log-probabilities are all "
+                f"that {role}.backend={backend} gives; use {role}.backend=hf"
+            )
+    return f"rollouts {options.rollout.backend}, teacher {', '.join(backends.values()) or 'none'}"
 
 
 def check_demonstrations(look: Inspection) -> str | None:
@@ -101,12 +95,12 @@ def check_demonstrations(look: Inspection) -> str | None:
         return None
     if options.demonstrations.path is not None:
         return f"given: {options.demonstrations.path}"
-    if options.teacher.path is None:
+    if not look.teachers:
         raise RequestError(
             f"objective={name} learns from demonstrations and teacher=none was given; choose a teacher to write "
             "them, or give demonstrations.path"
         )
-    if options.teacher.backend == "server":
+    if any(teacher.options.backend == "server" for teacher in look.teachers.values()):
         raise RequestError(
             f"objective={name} learns from demonstrations, which a teacher behind a server does not write; give "
             "demonstrations.path"
@@ -121,17 +115,23 @@ def check_demonstrations(look: Inspection) -> str | None:
 
 def check_written_demonstrations(look: Inspection) -> str | None:
     """Checks that the student has all tokens in which the teacher writes demonstrations, and ends with the same one."""
-    options, teacher = look.options, look.options.teacher
-    needed = Need.DEMONSTRATION in look.request.objective.needs and options.demonstrations.path is None
-    if not needed or teacher.local_path is None:
+    options = look.options
+    if Need.DEMONSTRATION not in look.request.objective.needs or options.demonstrations.path is not None:
         return None
-    has_extra = teacher.extra_tokens == "drop" and len(look.teacher_tokenizer) > len(look.tokenizer)
-    if has_extra or look.teacher_tokenizer.eos_token_id not in student_ends(look):
-        what = "tokens that the student has not" if has_extra else "a token that does not end the student's responses"
-        raise RequestError(
-            f"objective={objective_name(look.request)} learns from demonstrations, and {teacher.path} would write them "
-            f"with {what}; give demonstrations.path, or choose a teacher with the student's tokenizer"
-        )
+    for role, teacher in look.teachers.items():
+        if teacher.options.local_path is None:
+            continue
+        tokenizer = look.tokenizer_of(role)
+        has_extra = teacher.options.extra_tokens == "drop" and len(tokenizer) > len(look.tokenizer)
+        if has_extra or tokenizer.eos_token_id not in student_ends(look):
+            what = (
+                "tokens that the student has not" if has_extra else "a token that does not end the student's responses"
+            )
+            raise RequestError(
+                f"objective={objective_name(look.request)} learns from demonstrations, and {teacher.options.path} "
+                f"would write them with {what}; give demonstrations.path, or choose a teacher with the student's "
+                "tokenizer"
+            )
     return "in the student's tokens"
 
 

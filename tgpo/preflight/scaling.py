@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from tgpo.preflight.memory import Plan, Shape, arithmetic, checkpoint_bytes, passing, permanent, shape_of
+from tgpo.preflight.memory import Plan, Shape, TeacherPlan, arithmetic, checkpoint_bytes, passing, permanent, shape_of
 
 GB = 1e9
 PROMPT = 1024  # the paper's cap
@@ -42,7 +42,7 @@ def published(name: str) -> Shape:
     return shape_of(AutoConfig.for_model(kind, **fields))
 
 
-def paper_plan(processes: int, teacher: str, response: int = 8192) -> Plan:
+def paper_plan(processes: int, response: int = 8192, teachers: tuple[TeacherPlan, ...] = ()) -> Plan:
     """Returns the plan of train=gpu with rollout=vllm-8k, or with vllm-3k if `response` is 3,000."""
     return Plan(
         rows=1024,
@@ -56,8 +56,8 @@ def paper_plan(processes: int, teacher: str, response: int = 8192) -> Plan:
         adapters=0,
         processes=processes,
         rollout="vllm",
-        teacher=teacher,
         scores_old=True,
+        teachers=teachers,
     )
 
 
@@ -76,10 +76,10 @@ def memory_table() -> str:
         ("Qwen2.5-7B", 8),
         ("Qwen2.5-7B", 16),
     ):
-        shape, plan = published(name), paper_plan(processes, "server")
-        held = sum(permanent(shape, None, plan).values()) / GB
-        update = passing(shape, None, plan)["update"] / GB
-        plain = passing(shape, None, replace(plan, checkpointing=False))["update"] / GB
+        shape, plan = published(name), paper_plan(processes)
+        held = sum(permanent(shape, plan).values()) / GB
+        update = passing(shape, plan)["update"] / GB
+        plain = passing(shape, replace(plan, checkpointing=False))["update"] / GB
         disk = checkpoint_bytes(shape) / GB
         lines.append(f"| {name} | {processes} | {held:.1f} | {update:.1f} | {plain:.1f} | {disk:.1f} |")
     return "\n".join(lines)
@@ -111,8 +111,8 @@ def time_table() -> str:
         ("Qwen2.5-7B", "Qwen3-30B-A3B", 8192, 8),
         ("Qwen2.5-7B", "Qwen3-30B-A3B", 8192, 16),
     ):
-        student_shape, teacher_shape, plan = published(student), published(teacher), paper_plan(gpus, "vllm", response)
-        work = arithmetic(student_shape, teacher_shape, plan)
+        student_shape, plan = published(student), paper_plan(gpus, response, (TeacherPlan(published(teacher), "vllm"),))
+        work = arithmetic(student_shape, plan)
         speed = gpus * BF16_PEAK * UTILISATION * 60
         trained, scored = (work["update"] + work["old policy"]) / speed, work["teacher"] / speed
         total = sum(work.values()) / 1e15

@@ -16,8 +16,9 @@ STYLES = {"problem": "bold red", "note": "yellow", "not looked at": "dim", "in o
 def show(rows: Sequence[Row], console: Console | None = None) -> None:
     console = console or Console()
     if not console.is_terminal:
+        widest = max(len(row.name) for row in rows)
         for row in rows:
-            print(f"{row.state:<13}  {row.name:<20}  {row.text}", flush=True)
+            print(f"{row.state:<13}  {row.name:<{widest}}  {row.text}", flush=True)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", no_wrap=True)

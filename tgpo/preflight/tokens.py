@@ -6,7 +6,7 @@ import json
 from itertools import zip_longest
 
 from tgpo.errors import RequestError, did_you_mean, first_line
-from tgpo.preflight.look import Inspection, Note, id_strings
+from tgpo.preflight.look import Inspection, Note, Role, id_strings
 
 PROBE = "What is 2+3?"
 MOST_SHOWN = 4  # tokens that a message lists
@@ -52,15 +52,15 @@ def check_template(look: Inspection) -> str:
     return f"{named}: {prompt!r}"
 
 
-def check_tokenizers(look: Inspection) -> str | None:
+def check_tokenizers(look: Inspection, role: Role) -> str | None:
     """Checks that student and teacher map each id to the same string."""
-    teacher = look.options.teacher
+    teacher = look.teachers[role].options
     if teacher.local_path is None:
         return None
     try:
-        teacher_strings = id_strings(look.teacher_tokenizer)
+        teacher_strings = id_strings(look.tokenizer_of(role))
     except Exception as error:  # transformers and tokenizers raise many kinds
-        raise RequestError(f"teacher.path={teacher.path}: its tokenizer does not load ({first_line(error)})") from error
+        raise RequestError(f"{role}.path={teacher.path}: its tokenizer does not load ({first_line(error)})") from error
     student_strings, names = look.strings, (look.options.student.path, teacher.path)
     extra = teacher_strings[len(student_strings) :]
     for index, (student_token, teacher_token) in enumerate(
@@ -77,7 +77,7 @@ def check_tokenizers(look: Inspection) -> str | None:
     if teacher.extra_tokens == "refuse":
         raise RequestError(
             f"student and teacher have different tokenizers: {names[1]} has {len(extra)} more than {names[0]}, from id "
-            f"{len(student_strings)} on ({examples}); leave them out of its softmax with teacher.extra_tokens=drop, or "
+            f"{len(student_strings)} on ({examples}); leave them out of its softmax with {role}.extra_tokens=drop, or "
             "choose another"
         )
     return Note(
@@ -86,26 +86,27 @@ def check_tokenizers(look: Inspection) -> str | None:
     )
 
 
-def check_ends(look: Inspection) -> str | None:
-    """Checks that the teacher's EOS token also ends the student's responses."""
-    teacher = look.options.teacher
+def check_ends(look: Inspection) -> str:
+    """Checks that each teacher's EOS token also ends the student's responses."""
     ends, tokenizer = student_ends(look), look.tokenizer
     end_tokens = " or ".join(repr(tokenizer.convert_ids_to_tokens(index)) for index in ends)
-    if teacher.local_path is None:
-        return f"the student's responses end with {end_tokens}"
-    teacher_tokenizer = look.teacher_tokenizer
-    if teacher_tokenizer.eos_token_id in ends:
-        return f"the student's responses end with {end_tokens}; the teacher's with {teacher_tokenizer.eos_token!r}"
-    if teacher.other_eos == "ignore":
-        return Note(
-            f"the student's responses end with {end_tokens}, the teacher's with {teacher_tokenizer.eos_token!r}, which "
-            "is a token like any other here"
-        )
-    raise RequestError(
-        f"student and teacher end a response differently: {end_tokens} and {teacher_tokenizer.eos_token!r}; the "
-        "teacher would push the student never to stop. Let it end too: "
-        f"student.end_tokens=['{teacher_tokenizer.eos_token}'], or teacher.other_eos=ignore"
-    )
+    found, other = [f"the student's responses end with {end_tokens}"], False
+    for role, teacher in look.teachers.items():
+        if teacher.options.local_path is None:
+            continue
+        whose, end = "the teacher's" if len(look.teachers) == 1 else f"those of {teacher.name}", look.tokenizer_of(role)
+        if end.eos_token_id in ends:
+            found.append(f"{whose} with {end.eos_token!r}")
+        elif teacher.options.other_eos == "ignore":
+            found.append(f"{whose} with {end.eos_token!r}, which is a token like any other here")
+            other = True
+        else:
+            raise RequestError(
+                f"student and teacher end a response differently: {end_tokens} and {end.eos_token!r}; the teacher "
+                f"would push the student never to stop. Let it end too: student.end_tokens=['{end.eos_token}'], or "
+                f"{role}.other_eos=ignore"
+            )
+    return Note("; ".join(found)) if other else "; ".join(found)
 
 
 def student_ends(look: Inspection) -> list[int]:

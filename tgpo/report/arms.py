@@ -14,7 +14,7 @@ from tgpo.runs.keys import NOT_PART_OF_THE_EXPERIMENT, option_of
 
 OBJECTIVE = "objective"
 # the groups that make up a setting, in the order in which a label has them
-SETTING = ("student", "teacher", "task")
+SETTING = ("student", "teacher", "teacher/context", "teachers", "task")
 GROUPS = (OBJECTIVE, *SETTING, "scale", "demonstrations", "rollout", "train", "eval")
 # keys that never distinguish arms, even when overridden
 NEVER = (*NOT_PART_OF_THE_EXPERIMENT, "seed", "name", "experiment", "hydra")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import altair as alt
@@ -62,7 +63,30 @@ def run_panels(run: RunFiles) -> list[Panel]:
             {"divergence/mismatch": "mismatch", "divergence/topk_overlap": "top-k overlap"}, "fraction", domain=(0, 1),
         ),
     ]  # fmt: skip
-    return [p for p in panels if p is not None]
+    return [p for p in [*panels, *panels_by_teacher(train)] if p is not None]
+
+
+def panels_by_teacher(train: pd.DataFrame) -> list[Panel | None]:
+    """Returns the panels of a run with several teachers, a line for each; none where there is one."""
+    names = [found[1] for column in train if (found := re.fullmatch(r"teacher/([^/]+)/token_share", str(column)))]
+    described = [
+        (
+            "token_share", "Tokens of each teacher", "Of the student's tokens that a teacher scored, those of each. A "
+            "teacher with few of them teaches little, which no mean over all of them shows.", "fraction", (0, 1),
+        ),
+        (
+            "reverse_kl_k1", "Reverse KL to each teacher", "On the rollouts that it scored, single-sample estimate.",
+            "nats a token", None,
+        ),
+        ("reward_mean", "Reward by teacher", "Of the rollouts that each teacher scored.", "fraction", (0, 1)),
+    ]  # fmt: skip
+    return [
+        panel(
+            f"teachers-{value.replace('_', '-')}", title, caption, train,
+            {f"teacher/{name}/{value}": name for name in names}, unit, domain=domain,
+        )
+        for value, title, caption, unit, domain in described
+    ]  # fmt: skip
 
 
 def panel(

@@ -27,12 +27,18 @@ def is_held_out(expression: str) -> bool:
     return zlib.crc32(expression.encode()) % BUCKETS < HELD_OUT_BUCKETS
 
 
-def expressions(rng: random.Random, terms: Sequence[int], *, held_out: bool) -> Iterator[str]:
-    """Yields random expressions from one side of the split, endlessly, the number of terms uniform over `terms`."""
+def expressions(
+    rng: random.Random, terms: Sequence[int], *, held_out: bool, minus: float | None = None
+) -> Iterator[str]:
+    """Yields random expressions from one side of the split, endlessly, the number of terms uniform over `terms`.
+
+    Each sign is drawn; with `minus`, all of an expression's are the same, and this share of them are minus.
+    """
     while True:
         count = rng.choice(terms)
         numbers = [str(rng.randint(10, 99)) for _ in range(count)]
-        expression = numbers[0] + "".join(rng.choice("+-") + number for number in numbers[1:])
+        signs = "+-" if minus is None else "-" if rng.random() < minus else "+"
+        expression = numbers[0] + "".join(rng.choice(signs) + number for number in numbers[1:])
         if is_held_out(expression) == held_out:
             yield expression
 
@@ -86,13 +92,17 @@ def to_problem(expression: str) -> Problem:
 
 @dataclass(frozen=True, config=STRICT)
 class Arithmetic:
-    """Training problems have `min_terms` to `max_terms` numbers; evaluation has a fixed number of each kind."""
+    """Training problems have `min_terms` to `max_terms` numbers; evaluation has a fixed number of each kind.
+
+    With `minus` each sum has one kind of sign: this share of the training sums have minus, half of the held-out ones.
+    """
 
     min_terms: Annotated[int, Field(ge=2)] = 2
     max_terms: Annotated[int, Field(le=8)] = 4
     eval_two_terms: Annotated[int, Field(ge=0, le=1_000)] = 64  # out of 1,639 held-out ones
     eval_more_terms: Annotated[int, Field(ge=0)] = 128
     eval_seed: int = 0
+    minus: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Arithmetic:
@@ -107,16 +117,16 @@ class Arithmetic:
         return "arithmetic"
 
     def train_problems(self, seed: int, step: int, count: int) -> list[Problem]:
-        stream = expressions(
-            random.Random(f"train/{seed}/{step}"), range(self.min_terms, self.max_terms + 1), held_out=False
-        )
+        rng, terms = random.Random(f"train/{seed}/{step}"), range(self.min_terms, self.max_terms + 1)
+        stream = expressions(rng, terms, held_out=False, minus=self.minus)
         return [to_problem(next(stream)) for _ in range(count)]
 
     def eval_problems(self) -> list[Problem]:
         rng = random.Random(f"eval/{self.eval_seed}")
         chosen: dict[str, None] = {}  # used as an ordered set, so that no problem occurs twice
         for size, terms in ((self.eval_two_terms, [2]), (self.eval_more_terms, [3, 4])):
-            goal, stream = len(chosen) + size, expressions(rng, terms, held_out=True)
+            goal = len(chosen) + size
+            stream = expressions(rng, terms, held_out=True, minus=None if self.minus is None else 0.5)
             while len(chosen) < goal:
                 chosen[next(stream)] = None
         return [to_problem(expression) for expression in chosen]

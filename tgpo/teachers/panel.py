@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 from tgpo.contexts.prompts import TeacherPrompts
-from tgpo.errors import RequestError
 from tgpo.rollout.padding import left_pad
 from tgpo.teachers.base import Teacher, check_signal
+from tgpo.teachers.route import routed
 from tgpo.types.batch import TokenBatch
 from tgpo.types.problem import Answered
 from tgpo.types.teacher import Head, TeacherQuery, TeacherSignal
 
 NOBODY = -1  # the number of the teacher of a response that none scores
-BY_TASK = "task"  # the route that takes the name of the problem's task
 
 
 @dataclass
@@ -42,6 +41,7 @@ class Asked:
     member_B: Tensor
     too_long: int = 0
     own_prompts: bool = False  # whether a teacher reads anything else than what the student reads
+    names: tuple[str, ...] = ()  # of the teachers, by their numbers
 
     @property
     def taught_B(self) -> Tensor:
@@ -65,7 +65,7 @@ class Panel:
 
     def __init__(self, members: Sequence[Member], vocabulary: int, pad_id: int, route: str | None = None) -> None:
         self.members, self.vocabulary, self.pad_id, self.route = list(members), vocabulary, pad_id, route
-        self.number = {member.name: number for number, member in enumerate(members)}
+        self.names = tuple(member.name for member in members)
 
     @property
     def states_width(self) -> int | None:
@@ -86,9 +86,9 @@ class Panel:
     def ask(self, answered: Sequence[Answered], tokens: TokenBatch) -> Asked:
         """Assigns each response to a teacher and puts that teacher's prompt before it; the response keeps its ids."""
         device = tokens.response_BT.device
-        member_B = torch.tensor([self._member_of(each) for each in answered], device=device)
+        member_B = torch.tensor([routed(each.problem, self.route, self.names) for each in answered], device=device)
         if self.reads_what_the_student_reads:
-            return Asked(tokens, member_B)
+            return Asked(tokens, member_B, names=self.names)
         prompts: list[tuple[int, ...]] = [prompt for prompt, _ in tokens.sequences()]
         lengths, too_long = tokens.mask_BT.sum(1).long().tolist(), 0
         for number, member in enumerate(self.members):
@@ -105,7 +105,8 @@ class Panel:
                 else:
                     prompts[row] = ids
         prompt_BP, prompt_mask_BP = (x.to(device) for x in left_pad(prompts, self.pad_id))
-        return Asked(replace(tokens, prompt_BP=prompt_BP, prompt_mask_BP=prompt_mask_BP), member_B, too_long, True)
+        tokens = replace(tokens, prompt_BP=prompt_BP, prompt_mask_BP=prompt_mask_BP)
+        return Asked(tokens, member_B, too_long, True, self.names)
 
     def score(self, asked: Asked, query: TeacherQuery) -> TeacherSignal:
         """Returns the scores that `query` requests, each response's from its teacher; 0 where none scores it."""
@@ -127,17 +128,6 @@ class Panel:
         taken = rows if len(rows) else asked.tokens.length_B.argmin()[None]
         part = asked.tokens.select(taken)
         return Part(number, rows, self._checked(teacher, part, query.select(taken, part.mask_BT.shape[1])))
-
-    def _member_of(self, each: Answered) -> int:
-        if self.route is None:
-            return 0
-        name = each.problem.task if self.route == BY_TASK else each.problem.extra.get(self.route, "")
-        if name not in self.number:
-            raise RequestError(
-                f"teacher.route={self.route}: the problem {each.problem.id} has {name!r} there, which is no teacher's "
-                f"name; the teachers are {', '.join(self.number)}"
-            )
-        return self.number[name]
 
     def _checked(self, teacher: Teacher, tokens: TokenBatch, query: TeacherQuery) -> TeacherSignal:
         signal = teacher.score(tokens, query)

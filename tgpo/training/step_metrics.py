@@ -34,7 +34,29 @@ def response_metrics(collected: CollectedBatch) -> Numbers:
         response_BT, sampler_BT = batch.tokens.response_BT, collected.sampler_logprobs_BT
         taught_BT = own_BT * batch.teacher_mask_BT
         numbers |= divergence_metrics(response_BT, taught_BT, sampler_BT, collected.observed)
+        numbers |= metrics_by_teacher(collected, taught_BT)
     return numbers | context_metrics(collected, own_BT)
+
+
+def metrics_by_teacher(collected: CollectedBatch, taught_BT: Tensor) -> Numbers:
+    """Returns, for each of several teachers, its share of the tokens that a teacher scored, the divergence from it, and
+    the mean reward of its responses: in the mean over all of them, a teacher with few problems is not seen."""
+    asked, batch, observed = collected.asked, collected.batch, collected.observed
+    if asked is None or observed is None or len(asked.names) < 2:
+        return {}
+    numbers: Numbers = {}
+    own_B = ~batch.off_policy_B
+    for number, name in enumerate(asked.names):
+        rows = asked.member_B == number
+        mask_BT = taught_BT * rows[:, None]
+        numbers[f"teacher/{name}/token_share"] = float(mask_BT.sum() / taught_BT.sum().clamp(min=1))
+        found = divergence_metrics(batch.tokens.response_BT, mask_BT, collected.sampler_logprobs_BT, observed)
+        for value in ("reverse_kl_k1", "mismatch"):
+            if f"divergence/{value}" in found:
+                numbers[f"teacher/{name}/{value}"] = found[f"divergence/{value}"]
+        if bool((rows & own_B).any()):
+            numbers[f"teacher/{name}/reward_mean"] = collected.reward_B[rows & own_B].mean().item()
+    return numbers
 
 
 def context_metrics(collected: CollectedBatch, own_BT: Tensor) -> Numbers:
