@@ -129,6 +129,34 @@ RUN = [
     ("objective=tgpo objective.reward=false objective.normalize_std=false", "normalize_std=False: without reward"),
     ("objective=grpo rollout.group_size=1", "use 2 or more"),
     # what the teacher reads, and whose weights it has
+    (
+        "teachers.a.path=tiny:teacher teachers.b.path=tiny:teacher",
+        "nothing says which problem is whose; set teacher.route",
+    ),
+    ("teacher.route=task", "there is one teacher; name several, as in teachers.NAME.path=PATH"),
+    ("teachers.a.pth=tiny:teacher", "'teachers.a.pth' is not an option; did you mean 'teachers.a.path'?"),
+    ("teachers.a.name=b", "'teachers.a.name' is not an option"),
+    ("teachers.a=tiny:teacher", "'teachers.a' is not an option"),
+    ("teachers=tiny-specialist", "no such choice; did you mean 'tiny-specialists'?"),
+    ("teachers.a.path=null", "teachers.a.path=None: a teacher that is named needs weights"),
+    ("teachers.a.path=/no/such/model", "teachers.a.path=/no/such/model: no such folder"),
+    ("teachers.a.path={tokenizer_other}", "id 15 is 'a' for tiny:large-gap and '@'"),
+    ("teachers.a.backend=server teachers.a.urls=[here]", "teachers.a.urls=['here']: each is http://HOST:PORT"),
+    ("teachers.a.backend=server teachers.a.weights=live", "teachers.a.weights=live: these are weights of the student"),
+    (
+        "teachers=tiny-specialists teachers.plus.weights=ema teachers.minus.weights=ema teachers.minus.decay=0.5",
+        "teachers.plus.decay=0.99, teachers.minus.decay=0.5: a run keeps one moving average",
+    ),
+    (
+        "teachers=tiny-specialists task.minus=null",
+        "has 'both' there, which is no teacher's name; the teachers are plus, m",
+    ),
+    ("teachers=tiny-specialists teacher.route=kind", "has '' there, which is no teacher's name"),
+    (
+        "teachers=tiny-specialists teachers.plus.context=solution teachers.plus.context.column=x",
+        "teachers.plus.context=solu",
+    ),
+    ("task.minus=1.5", "task.minus=1.5"),
     ("teacher.context=solutions", "no such choice; did you mean 'solution'?"),
     ("teacher.context={a:1}", "teacher.context"),
     ("teacher.context.column=x", "'teacher.context.column' is not an option"),
@@ -300,6 +328,7 @@ EVALUATION = [
 ]
 
 DIVERGENCE = [
+    ("teachers=tiny-specialists", "2 are named, and a divergence is from one; leave them out"),
     ("divergence.promts=3", "did you mean 'divergence.prompts'?"),
     ("divergence.prompts=1", "divergence.prompts=1"),
     ("divergence.coverage_at=[0]", "divergence.coverage_at=0"),

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from tests.report.made import make_run
 from tgpo.errors import RequestError
 from tgpo.report.collect import read_run
 from tgpo.report.page import render, table
-from tgpo.report.run_figures import run_panels
+from tgpo.report.run_figures import panels_by_teacher, run_panels
 from tgpo.report.sweep_page import write_sweep_report
 
 
@@ -82,3 +83,16 @@ def test_a_run_of_many_steps_is_drawn_thinned_and_a_sweep_of_them_too(tmp_path):
 def test_a_few_steps_are_all_drawn(tmp_path):
     panels = run_panels(read_run(make_run(tmp_path, steps=999)))
     assert all("is drawn" not in panel.caption for panel in panels)
+
+
+def test_several_teachers_have_a_line_each():
+    """The first has no problem in the second step: its line has a gap there, and no 0."""
+    train = pd.DataFrame({"step": [1, 2], "teacher/a/token_share": [0.25, 0.0], "teacher/b/token_share": [0.75, 1.0],
+                          "teacher/a/reverse_kl_k1": [2.0, None], "teacher/b/reverse_kl_k1": [1.0, 0.5]})  # fmt: skip
+    share, divergence, reward = panels_by_teacher(train)
+    assert (share.slug, divergence.slug, reward) == ("teachers-token-share", "teachers-reverse-kl-k1", None)
+    drawn = divergence.layers[0].data
+    assert sorted(zip(drawn["series"], drawn["step"], drawn["value"], strict=True)) == [
+        ("a", 1, 2.0), ("b", 1, 1.0), ("b", 2, 0.5)
+    ]  # fmt: skip
+    assert not any(panels_by_teacher(train[["step"]]))

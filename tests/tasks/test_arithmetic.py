@@ -40,6 +40,17 @@ def test_evaluation_is_fixed_and_training_is_a_function_of_seed_and_step():
     assert task.train_problems(1, 2, 8) != task.train_problems(2, 2, 8)
 
 
+def test_sums_of_one_kind_of_sign_have_the_share_of_minus_that_is_asked_for():
+    task = Arithmetic(minus=0.2)
+    trained = [p.extra["operation"] for step in range(100) for p in task.train_problems(0, step, 16)]
+    assert set(trained) == {"plus", "minus"}
+    # 1,600 draws: four standard errors are 0.04
+    assert trained.count("minus") / len(trained) == pytest.approx(0.2, abs=0.04)
+    held_out = [p.extra["operation"] for p in task.eval_problems()]
+    assert held_out.count("minus") / len(held_out) == pytest.approx(0.5, abs=0.15)  # 192 draws, four standard errors
+    assert all(is_held_out(p.prompt) for p in task.eval_problems())
+
+
 def test_a_range_the_wrong_way_round_is_refused():
     with pytest.raises(ValueError, match="min_terms"):
         Arithmetic(min_terms=4, max_terms=3)

@@ -107,7 +107,8 @@ def explain_validation(error: ValidationError, names: list[str], prefix: str) ->
     if first["type"] == "secret" or key == "server.key_variable":
         return f"{key}: {message}" if first["type"] == "secret" else f"{key}: the name of a variable, in capitals"
     if not path:
-        return prefix.removesuffix(".") + (": " if prefix else "") + message
+        of_an_option = re.match(r"\w+=", message)
+        return prefix + message if of_an_option or not prefix else f"{prefix.removesuffix('.')}: {message}"
     if first["type"] == "value_error" and isinstance(first["input"], dict):  # about several options of a section
         return f"{key}.{message}"
     return f"{key}={without_credentials(str(first['input']))}: {message[0].lower()}{message[1:]}"
