@@ -39,6 +39,11 @@ def claim(objective, world):
         # 4 p (1 - p) of a pair is 1 where one of the two is right: where the other is not what this one is
         success = world.success.detach()
         guidance_ST = guidance_ST * torch.where(world.reward_S == 1, 1 - success, success)[:, None]
+    wrong_S = 1 - world.reward_S
+    if objective.mask == "incorrect":
+        guidance_ST = guidance_ST * wrong_S[:, None]
+    if objective.mask == "unsolved_group":  # the other of the pair is wrong with probability 1 - success
+        guidance_ST = guidance_ST * (wrong_S * (1 - world.success.detach()))[:, None]
     reward = world.minus_success(objective) + world.reference_part(objective) if objective.reward else 0.0
     return reward + objective.weight[0] * world.on_own(guidance_ST)
 
@@ -73,6 +78,22 @@ def test_mask_eos_leaves_out_where_the_teacher_would_end():
     """Its first choice at the second position is EOS; the mean is still over three tokens."""
     found = evaluate(TGPO(weight=FLAT, mask_eos=True))[0]
     assert found == pytest.approx(BASE + 0.5 * (GUIDANCE[0] + GUIDANCE[2]) / 3, rel=1e-12)
+
+
+def test_masks_leave_the_guidance_to_wrong_rollouts():
+    """The second is wrong, and the group is solved; the mean is over all three tokens."""
+    found = evaluate(TGPO(weight=FLAT, mask="incorrect"))[0]
+    assert found == pytest.approx(BASE + 0.5 * GUIDANCE[2] / 3, rel=1e-12)
+    assert evaluate(TGPO(weight=FLAT, mask="unsolved_group"))[0] == pytest.approx(BASE, rel=1e-12)
+    alone = evaluate(TGPO(weight=FLAT, mask="unsolved_group"), reward_B=torch.zeros(2, dtype=torch.float64))[0]
+    assert alone == pytest.approx(0.5 * sum(GUIDANCE) / 3, rel=1e-12)
+
+
+def test_a_hard_switch_lets_go_of_the_teacher():
+    objective = TGPO(weight=FLAT, until=3)
+    weights = [evaluate(objective, k)[2].scalars["loss/teacher_weight"] for k in (1, 3, 4)]
+    assert weights == [0.5, 0.5, 0.0]
+    assert evaluate(objective, 4)[0] == BASE
 
 
 @pytest.mark.parametrize(("right", "gate"), [((1, 0), 1.0), ((1, 1), 0.0), ((0, 0), 0.0), ((1, 0, 0, 0), 0.75)])
@@ -119,6 +140,7 @@ def test_needs():
     assert TGPO().needs == {Need.REWARD, Need.OLD_LOGPROBS, Need.TEACHER_TOPK}
     assert TGPO(reward=False).needs == {Need.TEACHER_TOPK}
     assert TGPO(target="sample").needs == {Need.REWARD, Need.OLD_LOGPROBS, Need.TEACHER_SAMPLE}
+    assert TGPO(reward=False, mask="incorrect").needs == {Need.REWARD, Need.TEACHER_TOPK}
     assert TGPO(reward=False, weighting="adaptive").needs == {Need.REWARD, Need.TEACHER_TOPK}
 
 
@@ -134,6 +156,8 @@ def test_needs():
         {"mismatch_budget": 0.1, "weighting": "adaptive", "target": "sample"},
         {"mismatch_budget": 1.1, "weighting": "adaptive"},
         {"dual_rate": -1},
+        {"until": 0},
+        {"mask": "wrong"},
         {"reference_kl": 0.1, "reward": False},
     ],
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 STD_EPSILON = 1e-6
+Mask = Literal["none", "incorrect", "unsolved_group"]
 
 
 def group_index(group_B: Tensor) -> tuple[Tensor, int]:
@@ -46,10 +49,21 @@ def group_advantage(reward_B: Tensor, group_B: Tensor, *, normalize_std: bool) -
     return centred_B / (std[index_B] + STD_EPSILON)
 
 
+def guided(mask: Mask, reward_B: Tensor, group_B: Tensor) -> Tensor:
+    """Returns 1 for the sequences that a teacher's term applies to and 0 for the others, `[B]`: all of them, those with
+    reward 0, or those of prompts that no rollout solved."""
+    if mask == "incorrect":
+        return (reward_B == 0).to(reward_B.dtype)
+    if mask == "unsolved_group":
+        return (group_mean(reward_B, group_B) == 0).to(reward_B.dtype)
+    return torch.ones_like(reward_B)
+
+
 def group_gate(reward_B: Tensor, group_B: Tensor) -> Tensor:
     """Returns `4 p (1 - p)` for each sequence, p its group's mean reward: 1 where half are right, 0 where all or none.
 
-    For rewards in [0, 1]. It is the variance of a group's reward, scaled to [0, 1].
+    For rewards in [0, 1]. It is the variance of a group's reward, scaled to [0, 1]. SSOPD, arXiv 2605.17497, weights
+    prompts so as well.
     """
     mean_B = group_mean(reward_B, group_B)
     return 4 * mean_B * (1 - mean_B)

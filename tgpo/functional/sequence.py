@@ -42,3 +42,12 @@ def scatter(values_N: Tensor, mask_BT: Tensor) -> Tensor:
     """Puts per-token values back on the `[B,T]` grid (with any trailing axes); masked positions are 0."""
     grid = values_N.new_zeros(*mask_BT.shape, *values_N.shape[1:])
     return grid.index_put(tuple(mask_BT.nonzero(as_tuple=True)), values_N)
+
+
+def discounted_future(values_BT: Tensor, gamma: float) -> Tensor:
+    """Returns `sum_{t'>t} gamma^(t'-t) values_t'` at each position, 0 at the last. Masked values have to be 0."""
+    future_BT, beyond_B = torch.zeros_like(values_BT), torch.zeros_like(values_BT[:, 0])
+    for t in range(values_BT.shape[1] - 2, -1, -1):
+        beyond_B = gamma * (values_BT[:, t + 1] + beyond_B)
+        future_BT[:, t] = beyond_B
+    return future_BT

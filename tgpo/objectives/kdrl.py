@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-import torch
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
-from tgpo.functional.advantage import group_mean
+from tgpo.functional.advantage import Mask, guided
 from tgpo.functional.divergence import k2
 from tgpo.functional.schedule import linear_decay
 from tgpo.objectives.base import LinearWeight, Weight, apply_importance_weights
@@ -31,7 +29,8 @@ class KDRL(GRPO):
     - `form: reward` puts the teacher into the advantage instead:
       `PPO(A + beta_k * (log pi_T(a_t) - log pi_old(a_t)))`.
     - `mask`: `incorrect` applies the teacher's term only to rollouts with reward 0, `unsolved_group` only where no
-      rollout of the prompt is right. The reduction still divides by all tokens.
+      rollout of the prompt is right, which is what HDPO (arXiv 2603.23871) does. The reduction still divides by all
+      tokens.
     - `schedule: linear`: `beta` is `[beta_1, d, beta_min]` and `beta_k = max(beta_1 - (k-1) d, beta_min)`.
 
     Source: KDRL, arXiv 2506.02208; paper default beta = 2e-3, linear 5e-3 -> 1e-3 by 5e-5 per step. One public
@@ -40,7 +39,7 @@ class KDRL(GRPO):
 
     beta: Weight | LinearWeight = 2e-3
     schedule: Literal["constant", "linear"] = "constant"
-    mask: Literal["none", "incorrect", "unsolved_group"] = "none"
+    mask: Mask = "none"
     form: Literal["joint", "reward"] = "joint"
 
     @model_validator(mode="after")
@@ -58,7 +57,9 @@ class KDRL(GRPO):
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         policy = super().credit(batch, step)
         beta = linear_decay(step, *self.beta) if isinstance(self.beta, tuple) else self.beta
-        weight_BT = beta * self._guided(batch)[:, None] * batch.teacher_mask_BT
+        assert batch.reward_B is not None
+        guided_B = guided(self.mask, batch.reward_B, batch.group_B)
+        weight_BT = beta * guided_B[:, None] * batch.teacher_mask_BT
         scalars = {"loss/teacher_weight": beta}
         if self.form == "joint":
             return replace(policy, teacher_weight_BT=weight_BT, scalars=scalars)
@@ -79,12 +80,3 @@ class KDRL(GRPO):
             {**policy.terms, "teacher": k2_BT.detach()},
             policy.token_means,
         )
-
-    def _guided(self, batch: ScoredBatch) -> Tensor:
-        """Returns 1 for the sequences that the teacher's term applies to and 0 for the others, `[B]`."""
-        assert batch.reward_B is not None
-        if self.mask == "incorrect":
-            return (batch.reward_B == 0).to(batch.mask_BT.dtype)
-        if self.mask == "unsolved_group":
-            return (group_mean(batch.reward_B, batch.group_B) == 0).to(batch.mask_BT.dtype)
-        return torch.ones_like(batch.reward_B)

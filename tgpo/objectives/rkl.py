@@ -42,7 +42,8 @@ class RKL(PolicyGradient):
     - `topk_loss`: the reverse KL itself, both sides renormalised on the teacher's `topk` tokens
     - `centered`: `PPO(A)`, `A_t = R(a_t) - sum_v pi_old(v) R(v)`, `R(v) = log pi_T(v) - log pi_old(v)`, v over the
       `topk` best tokens of pi_old: the k1 advantage minus (nearly) its mean in that state. The same expected gradient;
-      its variance is not always lower (docs/objectives.md), and it costs one more forward pass of the student
+      its variance is not always lower (docs/objectives.md), and it costs one more forward pass of the student. It is
+      the control variate of vOPD, arXiv 2605.07865
 
     Source: Thinking Machines, "On-Policy Distillation" (2025); the RKL baseline of TGPO, arXiv 2605.13230.
     """

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from tgpo.functional.advantage import group_gate
+from tgpo.functional.advantage import Mask, group_gate, guided
 from tgpo.functional.divergence import topk_forward_kl
 from tgpo.functional.schedule import dual_ascent, linear_decay
 from tgpo.objectives.base import LinearWeight, Weight
@@ -36,6 +36,10 @@ class TGPO(GRPO):
     - `reward: false` drops the GRPO term, which leaves cross-entropy on the teacher's tokens in the student's states.
     - `mask_eos` leaves the guidance out where y*_t (with `topk`: the first choice) ends the response; the reduction
       still divides by all tokens. arXiv 2609.04108 finds that this matters.
+    - `mask`: `incorrect` gives the guidance to rollouts with reward 0 alone, `unsolved_group` to those of prompts that
+      no rollout solved; arXiv 2605.10889 finds that it is the wrong ones that it helps. The reduction still divides by
+      all tokens.
+    - `until` is a hard switch: the weight is 0 after that step, whatever the schedule says.
     - `weighting: adaptive` (this project's; the paper leaves it open) adapts the weight to the student's progress.
       `gate` multiplies it by `4 p (1 - p)`, p the fraction of the group that is right: no guidance where all or none
       are. `mismatch_budget` replaces the schedule: the weight starts at w_1 and after each step changes by
@@ -50,6 +54,8 @@ class TGPO(GRPO):
     topk: Annotated[int, Field(ge=1)] = 1
     reward: bool = True
     mask_eos: bool = False
+    mask: Mask = "none"
+    until: Annotated[int, Field(ge=1)] | None = None
     weighting: Literal["schedule", "adaptive"] = "schedule"
     gate: bool = True
     mismatch_budget: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -77,7 +83,7 @@ class TGPO(GRPO):
     def needs(self) -> frozenset[Need]:
         guidance = {Need.TEACHER_SAMPLE if self.target == "sample" else Need.TEACHER_TOPK}
         policy = super().needs if self.reward else frozenset()
-        return policy | guidance | ({Need.REWARD} if self._gated else set())
+        return policy | guidance | ({Need.REWARD} if self._gated or self.mask != "none" else set())
 
     @property
     def teacher_topk(self) -> int:
@@ -95,11 +101,16 @@ class TGPO(GRPO):
         weight = linear_decay(step, *self.weight)
         if self.mismatch_budget is not None:
             weight = self._dual.get("weight", self.weight[0])
+        if self.until is not None and step > self.until:
+            weight = 0.0
         weight_BT, scalars = weight * batch.teacher_mask_BT, {"loss/teacher_weight": weight}
         if self._gated:
             assert batch.reward_B is not None
             gate_B = group_gate(batch.reward_B, batch.group_B)
             weight_BT, scalars["loss/teacher_gate"] = weight_BT * gate_B[:, None], float(gate_B.mean())
+        if self.mask != "none":
+            assert batch.reward_B is not None
+            weight_BT = weight_BT * guided(self.mask, batch.reward_B, batch.group_B)[:, None]
         if self.mask_eos:
             assert batch.eos_ids, "mask_eos needs the batch's eos_ids"
             ends = torch.tensor(batch.eos_ids, device=weight_BT.device)

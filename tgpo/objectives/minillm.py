@@ -1,0 +1,61 @@
+"""Reverse KL whose reward-to-go counts: a token answers for what the student writes after it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from tgpo.functional.sequence import discounted_future
+from tgpo.objectives.base import PolicyGradient
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT, Need
+from tgpo.types.scores import Credit, StudentScores, TokenLoss
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class MiniLLM(PolicyGradient):
+    r"""`loss_t = PPO(A)_t`, `A_t = d_t + 1/n_t sum_{t'>t} gamma^(t'-t) d_t'`, `d_t = log pi_T(a_t|s_t) - log
+    pi_old(a_t|s_t)` (nats per token).
+
+    With `gamma: 1` and `normalize: false` its expected gradient is that of the reverse KL of complete SEQUENCES,
+    `KL(pi_theta || pi_T)`: it accounts for the states that a token leads to. With `gamma: 0` it is `rkl` exactly, which
+    does not. In between, the farther future counts less, and so does its noise. `normalize` divides the future by the
+    number n_t of its tokens, so that a long response does not outweigh the token's own term. Detached: the advantage.
+
+    Source: MiniLLM, arXiv 2306.08543, section 2.2 (gamma = 1, normalised). Deviations: its own term d_t is the
+    sampled token's, where the paper sums over the vocabulary (the same expectation); no mixed sampling from the
+    teacher; no language-modelling loss.
+    """
+
+    gamma: Annotated[float, Field(ge=0, le=1)] = 1.0
+    normalize: bool = True
+
+    @model_validator(mode="after")
+    def _there_is_a_future(self) -> MiniLLM:
+        if self.gamma == 0:
+            self.refuse_unread({"normalize": True}, "gamma is 0, so there is no future to divide")
+        return self
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({Need.TEACHER_SAMPLED, Need.OLD_LOGPROBS})
+
+    def credit(self, batch: ScoredBatch, step: int) -> Credit:
+        assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
+        assert batch.old_logprobs_BT is not None
+        advantage_BT = (batch.teacher.sampled_logprobs_BT - batch.old_logprobs_BT) * batch.teacher_mask_BT
+        if self.gamma:
+            advantage_BT = advantage_BT + self._future(advantage_BT, batch.mask_BT)
+        return Credit(batch.mask_BT, advantage_BT)
+
+    def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
+        return self.surrogate(student, batch, credit, "teacher")
+
+    def _future(self, value_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        future_BT = discounted_future(value_BT, self.gamma) * mask_BT
+        if not self.normalize:
+            return future_BT
+        return future_BT / discounted_future(mask_BT, 1.0).clamp(min=1)
