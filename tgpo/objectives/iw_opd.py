@@ -1,0 +1,51 @@
+"""Reverse KL that counts more where the student has not yet left the teacher: earlier in a response, as a rule."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from tgpo.objectives.base import PolicyGradient
+from tgpo.types.batch import ScoredBatch
+from tgpo.types.problem import STRICT, Need
+from tgpo.types.scores import Credit, StudentScores, TokenLoss
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class IWOPD(PolicyGradient):
+    r"""`loss_t = PPO(A)_t`, `A_t = w_t d_t`, `d_t = log pi_T(a_t|s_t) - log pi_old(a_t|s_t)` (nats per token),
+    `w_t = 1 + gamma (1 - sum_{t'<t} |d_t'| / sum_t' |d_t'|)`.
+
+    The weight falls from 1 + gamma at the first token to nearly 1 at the last, by how much of the response's whole
+    disagreement with the teacher has already passed. `gamma: 0` is `rkl` exactly. The weight depends on later tokens
+    too, through the sum, so that its expected gradient is no state's KL. Detached: the whole advantage.
+
+    Source: IW-OPD, arXiv 2606.22600, as TRL 1.16 computes it (gamma = 0.5).
+    """
+
+    gamma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({Need.TEACHER_SAMPLED, Need.OLD_LOGPROBS})
+
+    def credit(self, batch: ScoredBatch, step: int) -> Credit:
+        assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
+        assert batch.old_logprobs_BT is not None
+        advantage_BT = (batch.teacher.sampled_logprobs_BT - batch.old_logprobs_BT) * batch.teacher_mask_BT
+        if self.gamma:
+            advantage_BT = (1 + self.gamma * (1 - share_before(advantage_BT.abs()))) * advantage_BT
+        return Credit(batch.mask_BT, advantage_BT)
+
+    def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
+        return self.surrogate(student, batch, credit, "teacher")
+
+
+def share_before(value_BT: Tensor) -> Tensor:
+    """Returns the share of each response's sum that lies before each position; 0 where the sum is 0."""
+    total_B1 = value_BT.sum(1, keepdim=True)
+    before_BT = value_BT.cumsum(1) - value_BT
+    return before_BT / total_B1.where(total_B1 > 0, total_B1.new_ones(()))
