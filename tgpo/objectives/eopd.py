@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from tgpo.functional.divergence import topk_forward_kl
-from tgpo.objectives.base import PolicyGradient
+from tgpo.objectives.base import PolicyGradient, log_ratio_to_teacher
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need
 from tgpo.types.scores import Credit, RowDivergence, StudentScores, TokenLoss
@@ -44,10 +44,8 @@ class EOPD(PolicyGradient):
         return partial(forward_kl_where_uncertain, threshold=self.entropy_threshold, topk=self.topk)
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
-        assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
-        assert batch.old_logprobs_BT is not None
-        advantage_BT = batch.teacher.sampled_logprobs_BT - batch.old_logprobs_BT
-        return Credit(batch.mask_BT, advantage_BT * batch.teacher_mask_BT)
+        advantage_BT = log_ratio_to_teacher(batch) * batch.teacher_mask_BT
+        return Credit(batch.mask_BT, advantage_BT)
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         assert student.divergence_BT is not None

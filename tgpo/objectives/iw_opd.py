@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from tgpo.objectives.base import PolicyGradient
+from tgpo.objectives.base import PolicyGradient, log_ratio_to_teacher
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need
 from tgpo.types.scores import Credit, StudentScores, TokenLoss
@@ -33,9 +33,7 @@ class IWOPD(PolicyGradient):
         return frozenset({Need.TEACHER_SAMPLED, Need.OLD_LOGPROBS})
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
-        assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
-        assert batch.old_logprobs_BT is not None
-        advantage_BT = (batch.teacher.sampled_logprobs_BT - batch.old_logprobs_BT) * batch.teacher_mask_BT
+        advantage_BT = log_ratio_to_teacher(batch) * batch.teacher_mask_BT
         if self.gamma:
             advantage_BT = (1 + self.gamma * (1 - share_before(advantage_BT.abs()))) * advantage_BT
         return Credit(batch.mask_BT, advantage_BT)

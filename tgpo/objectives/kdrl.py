@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from tgpo.functional.advantage import Mask, guided
 from tgpo.functional.divergence import k2
 from tgpo.functional.schedule import linear_decay
-from tgpo.objectives.base import LinearWeight, Weight, apply_importance_weights
+from tgpo.objectives.base import LinearWeight, Weight, apply_importance_weights, log_ratio_to_teacher
 from tgpo.objectives.grpo import GRPO
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need
@@ -63,9 +63,8 @@ class KDRL(GRPO):
         scalars = {"loss/teacher_weight": beta}
         if self.form == "joint":
             return replace(policy, teacher_weight_BT=weight_BT, scalars=scalars)
-        assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
-        assert batch.old_logprobs_BT is not None and policy.advantage_BT is not None
-        bonus_BT = weight_BT * (batch.teacher.sampled_logprobs_BT - batch.old_logprobs_BT)
+        assert policy.advantage_BT is not None
+        bonus_BT = weight_BT * log_ratio_to_teacher(batch)
         return replace(policy, advantage_BT=policy.advantage_BT + bonus_BT, scalars=scalars)
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:

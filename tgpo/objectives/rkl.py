@@ -10,7 +10,7 @@ from pydantic_core import ArgsKwargs
 from torch import Tensor
 
 from tgpo.functional import divergence
-from tgpo.objectives.base import PolicyGradient, apply_importance_weights, fill_defaults
+from tgpo.objectives.base import PolicyGradient, apply_importance_weights, fill_defaults, log_ratio_to_teacher
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need
 from tgpo.types.scores import Credit, StudentScores, TokenLoss
@@ -87,9 +87,7 @@ class RKL(PolicyGradient):
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         if self.estimator not in IN_THE_ADVANTAGE:
             return Credit(batch.mask_BT)
-        assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
-        assert batch.old_logprobs_BT is not None
-        advantage_BT = batch.teacher.sampled_logprobs_BT - batch.old_logprobs_BT
+        advantage_BT = log_ratio_to_teacher(batch)
         if self.estimator == "centered":
             advantage_BT = advantage_BT - self._mean_of_the_state(batch)
         return Credit(batch.mask_BT, advantage_BT * batch.teacher_mask_BT)

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tgpo.objectives.base import PolicyGradient, Weight
+from tgpo.objectives.base import PolicyGradient, Weight, log_ratio_to_teacher
 from tgpo.objectives.reference import ReferenceEstimator, reference_divergence
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, GroupComposition, Need
@@ -56,13 +56,9 @@ class StableOPD(PolicyGradient):
         return GroupComposition(max(size - self.demonstrations, 0), min(size, self.demonstrations))
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
-        assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
-        assert batch.old_logprobs_BT is not None
-        advantage_BT = batch.teacher.sampled_logprobs_BT - batch.old_logprobs_BT
+        advantage_BT = log_ratio_to_teacher(batch) * batch.teacher_mask_BT
         # of a demonstration there is no pi_old: its old log-probability is 0, and so is its advantage
-        return Credit(
-            batch.mask_BT, (advantage_BT * batch.teacher_mask_BT).masked_fill(batch.off_policy_B[:, None], 0.0)
-        )
+        return Credit(batch.mask_BT, advantage_BT.masked_fill(batch.off_policy_B[:, None], 0.0))
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         policy = self.surrogate(student, batch, credit, "teacher")

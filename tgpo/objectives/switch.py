@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from tgpo.objectives.base import log_ratio_to_teacher
 from tgpo.objectives.grpo import GRPO
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need
@@ -36,10 +37,8 @@ class Switch(GRPO):
         if step > self.last_distilled:
             policy = super().credit(batch, step)
             return Credit(policy.mask_BT, policy.advantage_BT, None, {"loss/teacher_weight": 0.0})
-        assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
-        assert batch.old_logprobs_BT is not None
-        advantage_BT = batch.teacher.sampled_logprobs_BT - batch.old_logprobs_BT
-        return Credit(batch.mask_BT, advantage_BT * batch.teacher_mask_BT, None, {"loss/teacher_weight": 1.0})
+        advantage_BT = log_ratio_to_teacher(batch) * batch.teacher_mask_BT
+        return Credit(batch.mask_BT, advantage_BT, None, {"loss/teacher_weight": 1.0})
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         if credit.scalars["loss/teacher_weight"]:
