@@ -35,7 +35,8 @@ OBJECTIVES = [
     "grpo", "constant_bonus", "tgpo_adv", "tgpo", "tgpo target=topk topk=20", "tgpo target=sample", "kdrl", "rkl",
     "rkl estimator=topk_loss", "rkl estimator=centered", "fkl", "fkl topk=20", "gkd", "sft", "luffy", "exopd",
     "stable_opd", "rlsd", "sdpo teacher=tiny", "opsd teacher=tiny", "sdft teacher=tiny", "grpo reference_kl=0.01",
-    "rkl teacher.weights=live", "rkl teacher.weights=ema",
+    "rkl teacher.weights=live", "rkl teacher.weights=ema", "minillm", "iw_opd", "switch", "chord", "eopd", "topk_kd",
+    "topk_kd tokens=union", "kd",
 ]  # fmt: skip
 BESIDE, AT_ONCE = ["grpo", "rkl"], 10
 PROMPTS, GROUP, CAP = 4, 8, 32

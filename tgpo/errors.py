@@ -100,12 +100,12 @@ def without_credentials(text: str) -> str:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Returns `; did you mean 'x'?`, or the list of valid names if none is similar and there are at most 20."""
+    """Returns `; did you mean 'x'?`, or the list of valid names if none is similar and there are at most 30."""
     choices = sorted(valid)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     if near:
         return f"; did you mean '{near[0]}'?"
-    return f"; valid: {', '.join(choices)}" if 0 < len(choices) <= 20 else ""
+    return f"; valid: {', '.join(choices)}" if 0 < len(choices) <= 30 else ""
 
 
 def first_line(error: BaseException) -> str:

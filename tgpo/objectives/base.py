@@ -104,16 +104,6 @@ class ObjectiveDefaults:
             raise ValueError(f"{type(self).__name__} has no controller to put {sorted(state)} back into")
 
 
-def log_ratio_to_teacher(batch: ScoredBatch) -> Tensor:
-    """Returns `log pi_T(a_t|s_t) - log pi_old(a_t|s_t)`, `[B,T]`, nats per token; its mean is minus the reverse KL.
-
-    What it is where no teacher scored a response means nothing: multiply by `batch.teacher_mask_BT`.
-    """
-    assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
-    assert batch.old_logprobs_BT is not None
-    return batch.teacher.sampled_logprobs_BT - batch.old_logprobs_BT
-
-
 def apply_importance_weights(value_BT: Tensor, batch: ScoredBatch) -> Tensor:
     """Multiplies an advantage, or a loss estimated from the sampled token, by the token's importance weight, if any.
 

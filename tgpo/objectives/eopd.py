@@ -11,7 +11,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from tgpo.functional.divergence import topk_forward_kl
-from tgpo.objectives.base import PolicyGradient, log_ratio_to_teacher
+from tgpo.objectives.base import PolicyGradient
+from tgpo.objectives.log_ratio import log_ratio_to_teacher
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need
 from tgpo.types.scores import Credit, RowDivergence, StudentScores, TokenLoss

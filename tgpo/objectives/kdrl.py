@@ -11,8 +11,9 @@ from pydantic.dataclasses import dataclass
 from tgpo.functional.advantage import Mask, guided
 from tgpo.functional.divergence import k2
 from tgpo.functional.schedule import linear_decay
-from tgpo.objectives.base import LinearWeight, Weight, apply_importance_weights, log_ratio_to_teacher
+from tgpo.objectives.base import LinearWeight, Weight, apply_importance_weights
 from tgpo.objectives.grpo import GRPO
+from tgpo.objectives.log_ratio import log_ratio_to_teacher
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need
 from tgpo.types.scores import Credit, StudentScores, TokenLoss

@@ -10,7 +10,8 @@ from pydantic_core import ArgsKwargs
 from torch import Tensor
 
 from tgpo.functional import divergence
-from tgpo.objectives.base import PolicyGradient, apply_importance_weights, fill_defaults, log_ratio_to_teacher
+from tgpo.objectives.base import PolicyGradient, apply_importance_weights, fill_defaults
+from tgpo.objectives.log_ratio import log_ratio_to_teacher
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need
 from tgpo.types.scores import Credit, StudentScores, TokenLoss

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tgpo.objectives.base import PolicyGradient, Weight, log_ratio_to_teacher
+from tgpo.objectives.base import PolicyGradient, Weight
+from tgpo.objectives.log_ratio import log_ratio_to_teacher
 from tgpo.objectives.reference import ReferenceEstimator, reference_divergence
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, GroupComposition, Need

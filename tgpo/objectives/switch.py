@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tgpo.objectives.base import log_ratio_to_teacher
 from tgpo.objectives.grpo import GRPO
+from tgpo.objectives.log_ratio import log_ratio_to_teacher
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need
 from tgpo.types.scores import Credit, StudentScores, TokenLoss
