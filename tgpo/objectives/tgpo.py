@@ -9,13 +9,12 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from tgpo.functional.advantage import Mask, group_gate, guided
-from tgpo.functional.divergence import topk_forward_kl
 from tgpo.functional.schedule import dual_ascent, linear_decay
 from tgpo.objectives.base import LinearWeight, Weight
 from tgpo.objectives.grpo import GRPO, VARIANTS
+from tgpo.objectives.target import Target, choice, guidance
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need
 from tgpo.types.scores import Credit, StudentScores, TokenLoss
@@ -50,7 +49,7 @@ class TGPO(GRPO):
     """
 
     weight: LinearWeight = (2e-3, 1e-5, 0.0)
-    target: Literal["argmax", "sample", "topk"] = "argmax"
+    target: Target = "argmax"
     topk: Annotated[int, Field(ge=1)] = 1
     reward: bool = True
     mask_eos: bool = False
@@ -81,9 +80,9 @@ class TGPO(GRPO):
 
     @property
     def needs(self) -> frozenset[Need]:
-        guidance = {Need.TEACHER_SAMPLE if self.target == "sample" else Need.TEACHER_TOPK}
+        taught = {Need.TEACHER_SAMPLE if self.target == "sample" else Need.TEACHER_TOPK}
         policy = super().needs if self.reward else frozenset()
-        return policy | guidance | ({Need.REWARD} if self._gated or self.mask != "none" else set())
+        return policy | taught | ({Need.REWARD} if self._gated or self.mask != "none" else set())
 
     @property
     def teacher_topk(self) -> int:
@@ -114,13 +113,13 @@ class TGPO(GRPO):
         if self.mask_eos:
             assert batch.eos_ids, "mask_eos needs the batch's eos_ids"
             ends = torch.tensor(batch.eos_ids, device=weight_BT.device)
-            weight_BT = weight_BT.masked_fill(torch.isin(self._choice(batch), ends), 0.0)
+            weight_BT = weight_BT.masked_fill(torch.isin(choice(self.target, batch), ends), 0.0)
         policy = super().credit(batch, step) if self.reward else Credit(batch.mask_BT)
         return replace(policy, teacher_weight_BT=weight_BT, scalars=scalars)
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         assert credit.teacher_weight_BT is not None
-        teacher_BT = self._guidance(student, batch) * batch.teacher_mask_BT
+        teacher_BT = guidance(self.target, student, batch) * batch.teacher_mask_BT
         guidance_BT, terms = credit.teacher_weight_BT * teacher_BT, {"teacher": teacher_BT.detach()}
         if not self.reward:
             return TokenLoss(guidance_BT, terms)
@@ -130,7 +129,7 @@ class TGPO(GRPO):
     def observe(self, batch: ScoredBatch) -> None:
         if self.mismatch_budget is None:
             return
-        differs_BT = (self._choice(batch) != batch.tokens.response_BT) * batch.teacher_mask_BT
+        differs_BT = (choice(self.target, batch) != batch.tokens.response_BT) * batch.teacher_mask_BT
         mismatch = float(differs_BT.sum() / batch.teacher_mask_BT.sum().clamp(min=1))
         weight = self._dual.get("weight", self.weight[0])
         self._dual["weight"] = dual_ascent(weight, mismatch, self.mismatch_budget, self.dual_rate)
@@ -140,22 +139,3 @@ class TGPO(GRPO):
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         self._dual.update(state)
-
-    def _guidance(self, student: StudentScores, batch: ScoredBatch) -> Tensor:
-        if self.target == "sample":
-            assert student.at_teacher_sample_BT is not None
-            return -student.at_teacher_sample_BT
-        assert student.at_teacher_topk_BTK is not None
-        if self.target == "argmax":
-            return -student.at_teacher_topk_BTK[..., 0]
-        assert batch.teacher is not None and batch.teacher.topk_logprobs_BTK is not None
-        return topk_forward_kl(student.at_teacher_topk_BTK, batch.teacher.topk_logprobs_BTK)
-
-    def _choice(self, batch: ScoredBatch) -> Tensor:
-        """Returns y*_t, `[B,T]`."""
-        assert batch.teacher is not None
-        if self.target == "sample":
-            assert batch.teacher.sample_ids_BT is not None
-            return batch.teacher.sample_ids_BT
-        assert batch.teacher.topk_ids_BTK is not None
-        return batch.teacher.topk_ids_BTK[..., 0]
