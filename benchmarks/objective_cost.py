@@ -92,8 +92,8 @@ def measure(shape: str, folder: Path) -> list[dict[str, Any]]:
     save_model(folder / "teacher", *SHAPES[shape], seed=1)
     others = [name for name in OBJECTIVES if name not in BESIDE]
     groups = [others[i : i + AT_ONCE] for i in range(0, len(others), AT_ONCE)]
-    found = [row for group in groups for row in measure_group(shape, folder, BESIDE + group)]
-    return list({row["objective"]: row for row in reversed(found)}.values())[::-1]  # of the shared ones, the first
+    first, *more = (measure_group(shape, folder, BESIDE + group) for group in groups)
+    return first + [row for rows in more for row in rows[len(BESIDE) :]]
 
 
 def measure_group(shape: str, folder: Path, objectives: list[str]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
@@ -103,6 +104,13 @@ class TeacherOptions(Options):
         if self.chat_template == "own" and self.backend == "server":
             raise ValueError("chat_template=own: that of a teacher behind a server is not known here; give a file")
         return self
+
+    @property
+    def model_key(self) -> str:
+        """The options that say which model it is and where it runs: teachers that differ in what they read alone have
+        the same, and are loaded once."""
+        which = (self.path, self.revision, self.config, self.weights, self.backend, self.urls, self.extra_tokens)
+        return json.dumps(which)
 
     @property
     def local_path(self) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple
 
 import torch
@@ -19,8 +18,6 @@ from tgpo.teachers.base import Teacher
 from tgpo.teachers.panel import Member, Panel
 from tgpo.teachers.student import MovingAverage, StudentTeacher, copy_of
 from tgpo.types.problem import Need
-
-WHICH = ("path", "revision", "config", "weights", "backend", "urls", "extra_tokens")  # options that say which model
 
 
 class Scorers(NamedTuple):
@@ -43,7 +40,7 @@ def load_scorers(request: Request, policy: Policy, device: torch.device, tokeniz
     loaded: dict[str, Teacher] = {}  # teachers that differ in what they read alone are one model
     reference = None
     for teacher in request.teachers:
-        which = json.dumps([getattr(teacher.options, name) for name in WHICH])
+        which = teacher.options.model_key
         if which not in loaded:
             loaded[which] = scorer_of(request, teacher, policy, average, device, tokenizer)
         if teacher.options.weights == "initial" and teacher.options.backend == "hf":
@@ -80,8 +77,8 @@ def scorer_of(
 
 
 def longest_of_the_same(request: Request, teacher: TeacherRequest, tokenizer: Any) -> int:
-    """Returns the tokens of the longest prompt and response that a teacher reads, or another with the same path."""
-    same = [other for other in request.teachers if other.options.path == teacher.options.path]
+    """Returns the tokens of the longest prompt and response that a teacher reads, or another that is the same model."""
+    same = [other for other in request.teachers if other.options.model_key == teacher.options.model_key]
     return max(scored_budget(request, other, tokenizer).longest for other in same)
 
 

@@ -30,10 +30,13 @@ def demonstrate(request: Request, folder: Path, tell: Callable[[str], None]) -> 
         written: dict[str, list[tuple[Rollout, str]]] = {problem.id: [] for problem in problems}
         for teacher in request.teachers:
             own = [problem for problem in problems if request.teacher_of(problem) is teacher]
-            if own and teacher.section not in writers:
-                writers[teacher.section] = writer(request, teacher)
-            for rollouts in in_parts(writers[teacher.section], own, sampling, options.eval.rows_at_once) if own else ():
-                texts = decode_responses(writers[teacher.section].tokenizer, rollouts)
+            if not own:
+                continue  # a teacher without problems is never loaded
+            which = teacher.options.model_key
+            if which not in writers:
+                writers[which] = writer(request, teacher)
+            for rollouts in in_parts(writers[which], own, sampling, options.eval.rows_at_once):
+                texts = decode_responses(writers[which].tokenizer, rollouts)
                 for rollout, text in zip(rollouts, texts, strict=True):
                     written[rollout.problem.id].append((rollout, text))
         rows = [row for problem in problems for row in written[problem.id]]

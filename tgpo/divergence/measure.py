@@ -112,11 +112,8 @@ def answered(request: Request, responses: Responses, tokenizer: Any) -> list[Ans
     """Returns the student's responses as a context reads them; they are verified only if it asks for that."""
     texts = decode_responses(tokenizer, responses.rollouts)
     problems = [rollout.problem for rollout in responses.rollouts]
-    rewards = (
-        request.task.rewards(problems, texts).values
-        if request.teachers[0].context.needs_rewards
-        else [0.0] * len(texts)
-    )
+    (teacher,) = request.teachers
+    rewards = request.task.rewards(problems, texts).values if teacher.context.needs_rewards else [0.0] * len(texts)
     rows = zip(problems, texts, rewards, responses.prompt_B.tolist(), strict=True)
     return [Answered(*row) for row in rows]
 

@@ -20,6 +20,7 @@ from tgpo.types.problem import STRICT, GroupComposition, Need, Reduction
 from tgpo.types.scores import Credit, RowDivergence, StudentScores, TokenLoss
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 LinearWeight = tuple[Weight, Weight, Weight]  # [w_1, d, w_min] of functional.schedule.linear_decay
 
 

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from tgpo.functional.advantage import group_advantage
 from tgpo.functional.schedule import warmup_then_cosine
+from tgpo.objectives.base import Share
 from tgpo.objectives.grpo import GRPO
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, GroupComposition, Need, Reduction
 from tgpo.types.scores import Credit, StudentScores, TokenLoss
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -50,7 +49,7 @@ class CHORD(GRPO):
         return super().needs | {Need.DEMONSTRATION}
 
     def mix(self, group: int, size: int) -> GroupComposition:
-        return GroupComposition(max(size - self.demonstrations, 0), min(size, self.demonstrations))
+        return GroupComposition.with_demonstrations(size, self.demonstrations)
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         assert batch.reward_B is not None

@@ -11,15 +11,14 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from tgpo.functional.divergence import topk_forward_kl
-from tgpo.objectives.base import PolicyGradient
-from tgpo.objectives.log_ratio import log_ratio_to_teacher
+from tgpo.objectives.log_ratio import TeacherAdvantage, log_ratio_to_teacher
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need
 from tgpo.types.scores import Credit, RowDivergence, StudentScores, TokenLoss
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class EOPD(PolicyGradient):
+class EOPD(TeacherAdvantage):
     r"""`loss_t = PPO(A)_t + 1[H_t > h] KL_k(pi_T || pi_theta)`, `A_t = log pi_T(a_t|s_t) - log pi_old(a_t|s_t)`, `H_t`
     the entropy of pi_T(.|s_t).
 
@@ -38,20 +37,19 @@ class EOPD(PolicyGradient):
 
     @property
     def needs(self) -> frozenset[Need]:
-        return frozenset({Need.TEACHER_SAMPLED, Need.OLD_LOGPROBS, Need.TEACHER_FULL})
+        return super().needs | {Need.TEACHER_FULL}
 
     @property
     def divergence(self) -> RowDivergence | None:
         return partial(forward_kl_where_uncertain, threshold=self.entropy_threshold, topk=self.topk)
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
-        advantage_BT = log_ratio_to_teacher(batch) * batch.teacher_mask_BT
-        return Credit(batch.mask_BT, advantage_BT)
+        return Credit(batch.mask_BT, log_ratio_to_teacher(batch))
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         assert student.divergence_BT is not None
         forward_BT = student.divergence_BT * batch.teacher_mask_BT
-        reverse = self.surrogate(student, batch, credit, "teacher")
+        reverse = super().loss(student, batch, credit)
         reverse_BT = reverse.loss_BT
         if self.where_uncertain == "forward":
             reverse_BT = torch.where(forward_BT.detach() > 0, 0.0, reverse_BT)
@@ -63,7 +61,8 @@ def forward_kl_where_uncertain(student_NV: Tensor, teacher_NV: Tensor, threshold
     """Returns the forward KL on the teacher's best tokens where its entropy is above the threshold, and 0 in the other
     rows, `[N]`."""
     teacher_NV = teacher_NV.detach()
-    entropy_N = -torch.xlogy(teacher_NV.exp(), teacher_NV.exp()).sum(-1)
+    probability_NV = teacher_NV.exp()
+    entropy_N = -torch.xlogy(probability_NV, probability_NV).sum(-1)
     best = teacher_NV.topk(min(topk, teacher_NV.shape[-1]), -1)
     forward_N = topk_forward_kl(student_NV.gather(-1, best.indices), best.values)
     return torch.where(entropy_N > threshold, forward_N, 0.0)

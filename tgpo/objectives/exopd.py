@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pydantic.dataclasses import dataclass
 
-from tgpo.objectives.base import PolicyGradient, Weight
+from tgpo.objectives.base import Weight
+from tgpo.objectives.log_ratio import TeacherAdvantage, log_ratio_to_teacher
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need
-from tgpo.types.scores import Credit, StudentScores, TokenLoss
+from tgpo.types.scores import Credit
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class ExOPD(PolicyGradient):
+class ExOPD(TeacherAdvantage):
     r"""`loss_t = PPO(A)_t`, `A_t = l (log pi_T - log pi_ref) - (log pi_old - log pi_ref)` at a_t (nats per token).
 
     The log-ratio of teacher to reference is a reward and the log-ratio of pi_old to the reference a penalty;
@@ -30,17 +31,13 @@ class ExOPD(PolicyGradient):
     @property
     def needs(self) -> frozenset[Need]:
         reference = set() if self.extrapolation == 1 else {Need.REFERENCE_SAMPLED}
-        return frozenset({Need.TEACHER_SAMPLED, Need.OLD_LOGPROBS} | reference)
+        return super().needs | reference
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
-        assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
-        assert batch.old_logprobs_BT is not None
-        teacher_BT = batch.teacher.sampled_logprobs_BT
-        advantage_BT = teacher_BT - batch.old_logprobs_BT
+        advantage_BT = log_ratio_to_teacher(batch)
         if self.extrapolation != 1:  # the same sum in another order, so that l = 1 is `rkl` to the last digit
+            assert batch.teacher is not None and batch.teacher.sampled_logprobs_BT is not None
             assert batch.reference_logprobs_BT is not None
-            advantage_BT = advantage_BT + (self.extrapolation - 1) * (teacher_BT - batch.reference_logprobs_BT)
+            beyond_BT = batch.teacher.sampled_logprobs_BT - batch.reference_logprobs_BT
+            advantage_BT = advantage_BT + (self.extrapolation - 1) * beyond_BT
         return Credit(batch.mask_BT, advantage_BT * batch.teacher_mask_BT)
-
-    def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
-        return self.surrogate(student, batch, credit, "teacher")

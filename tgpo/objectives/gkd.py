@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tgpo.functional.divergence import generalized_jsd
+from tgpo.objectives.base import Share
 from tgpo.objectives.whole_distribution import WholeDistribution
 from tgpo.types.problem import STRICT
 from tgpo.types.scores import RowDivergence
@@ -29,7 +28,7 @@ class GKD(WholeDistribution):
     correct responses are demonstrations.
     """
 
-    beta: Annotated[float, Field(ge=0, le=1)] = 0.5
+    beta: Share = 0.5
 
     @property
     def divergence(self) -> RowDivergence | None:

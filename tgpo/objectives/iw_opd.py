@@ -8,15 +8,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from tgpo.objectives.base import PolicyGradient
-from tgpo.objectives.log_ratio import log_ratio_to_teacher
+from tgpo.objectives.log_ratio import TeacherAdvantage, log_ratio_to_teacher
 from tgpo.types.batch import ScoredBatch
-from tgpo.types.problem import STRICT, Need
-from tgpo.types.scores import Credit, StudentScores, TokenLoss
+from tgpo.types.problem import STRICT
+from tgpo.types.scores import Credit
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class IWOPD(PolicyGradient):
+class IWOPD(TeacherAdvantage):
     r"""`loss_t = PPO(A)_t`, `A_t = w_t d_t`, `d_t = log pi_T(a_t|s_t) - log pi_old(a_t|s_t)` (nats per token),
     `w_t = 1 + gamma (1 - sum_{t'<t} |d_t'| / sum_t' |d_t'|)`.
 
@@ -29,18 +28,11 @@ class IWOPD(PolicyGradient):
 
     gamma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
 
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset({Need.TEACHER_SAMPLED, Need.OLD_LOGPROBS})
-
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
-        advantage_BT = log_ratio_to_teacher(batch) * batch.teacher_mask_BT
+        advantage_BT = log_ratio_to_teacher(batch)
         if self.gamma:
             advantage_BT = (1 + self.gamma * (1 - share_before(advantage_BT.abs()))) * advantage_BT
         return Credit(batch.mask_BT, advantage_BT)
-
-    def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
-        return self.surrogate(student, batch, credit, "teacher")
 
 
 def share_before(value_BT: Tensor) -> Tensor:

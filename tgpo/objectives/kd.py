@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 from torch import Tensor
@@ -19,13 +19,12 @@ from tgpo.functional.divergence_family import (
     skew_reverse_kl,
     to_moving_target,
 )
-from tgpo.objectives.base import fill_defaults
+from tgpo.objectives.base import Share, fill_defaults
 from tgpo.objectives.whole_distribution import WholeDistribution
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT
 from tgpo.types.scores import RowDivergence
 
-Share = Annotated[float, Field(ge=0, le=1)]
 # The options that each kind reads, with the value that null stands for.
 OPTIONS = {
     "skew_fkl": {"alpha": 0.1},

@@ -42,7 +42,7 @@ class LUFFY(ObjectiveDefaults):
         return frozenset({Need.REWARD, Need.OLD_LOGPROBS, Need.DEMONSTRATION})
 
     def mix(self, group: int, size: int) -> GroupComposition:
-        return GroupComposition(max(size - self.demonstrations, 0), min(size, self.demonstrations))
+        return GroupComposition.with_demonstrations(size, self.demonstrations)
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
         assert batch.reward_B is not None

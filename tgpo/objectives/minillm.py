@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from tgpo.functional.sequence import discounted_future
-from tgpo.objectives.base import PolicyGradient
-from tgpo.objectives.log_ratio import log_ratio_to_teacher
+from tgpo.objectives.base import Share
+from tgpo.objectives.log_ratio import TeacherAdvantage, log_ratio_to_teacher
 from tgpo.types.batch import ScoredBatch
-from tgpo.types.problem import STRICT, Need
-from tgpo.types.scores import Credit, StudentScores, TokenLoss
+from tgpo.types.problem import STRICT
+from tgpo.types.scores import Credit
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class MiniLLM(PolicyGradient):
+class MiniLLM(TeacherAdvantage):
     r"""`loss_t = PPO(A)_t`, `A_t = d_t + 1/n_t sum_{t'>t} gamma^(t'-t) d_t'`, `d_t = log pi_T(a_t|s_t) - log
     pi_old(a_t|s_t)` (nats per token).
 
@@ -31,7 +29,7 @@ class MiniLLM(PolicyGradient):
     teacher; no language-modelling loss.
     """
 
-    gamma: Annotated[float, Field(ge=0, le=1)] = 1.0
+    gamma: Share = 1.0
     normalize: bool = True
 
     @model_validator(mode="after")
@@ -40,18 +38,11 @@ class MiniLLM(PolicyGradient):
             self.refuse_unread({"normalize": True}, "gamma is 0, so there is no future to divide")
         return self
 
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset({Need.TEACHER_SAMPLED, Need.OLD_LOGPROBS})
-
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
-        advantage_BT = log_ratio_to_teacher(batch) * batch.teacher_mask_BT
+        advantage_BT = log_ratio_to_teacher(batch)
         if self.gamma:
             advantage_BT = advantage_BT + self._future(advantage_BT, batch.mask_BT)
         return Credit(batch.mask_BT, advantage_BT)
-
-    def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
-        return self.surrogate(student, batch, credit, "teacher")
 
     def _future(self, value_BT: Tensor, mask_BT: Tensor) -> Tensor:
         future_BT = discounted_future(value_BT, self.gamma) * mask_BT

@@ -90,8 +90,8 @@ class RKL(PolicyGradient):
             return Credit(batch.mask_BT)
         advantage_BT = log_ratio_to_teacher(batch)
         if self.estimator == "centered":
-            advantage_BT = advantage_BT - self._mean_of_the_state(batch)
-        return Credit(batch.mask_BT, advantage_BT * batch.teacher_mask_BT)
+            advantage_BT = (advantage_BT - self._mean_of_the_state(batch)) * batch.teacher_mask_BT
+        return Credit(batch.mask_BT, advantage_BT)
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         if self.estimator in IN_THE_ADVANTAGE:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tgpo.functional.divergence import clipped_jsd, generalized_jsd, topk_distributions
 from tgpo.functional.policy_gradient import truncated_ratio
-from tgpo.objectives.base import ObjectiveDefaults
+from tgpo.objectives.base import ObjectiveDefaults, Share
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need, Reduction
 from tgpo.types.scores import Credit, RowDivergence, StudentScores, TokenLoss
@@ -44,7 +44,7 @@ class SDPO(ObjectiveDefaults):
     without one make the loss smaller. `entry_clip` is from the code of OPSD, arXiv 2601.18734.
     """
 
-    beta: Annotated[float, Field(ge=0, le=1)] = 0.5
+    beta: Share = 0.5
     topk: Annotated[int, Field(ge=1)] | None = 100
     tail: bool = True
     importance_clip: Above0 | None = 2.0

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from tgpo.objectives.base import PolicyGradient, Weight
-from tgpo.objectives.log_ratio import log_ratio_to_teacher
+from tgpo.objectives.base import Weight
+from tgpo.objectives.log_ratio import TeacherAdvantage, log_ratio_to_teacher
 from tgpo.objectives.reference import ReferenceEstimator, reference_divergence
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, GroupComposition, Need
@@ -16,7 +16,7 @@ from tgpo.types.scores import Credit, StudentScores, TokenLoss
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class StableOPD(PolicyGradient):
+class StableOPD(TeacherAdvantage):
     r"""Rollouts: `loss_t = PPO(A_t) + reference_kl * k_t`; demonstrations y: `-demonstration_weight log pi_theta(y_t)`.
 
     `A_t = log pi_T(a_t|s_t) - log pi_old(a_t|s_t)` is `rkl`'s (nats per token). `k_t` estimates the divergence from the
@@ -51,18 +51,18 @@ class StableOPD(PolicyGradient):
     def needs(self) -> frozenset[Need]:
         reference = {Need.REFERENCE_SAMPLED} if self.reference_kl else set()
         demonstrations = {Need.DEMONSTRATION} if self.demonstrations else set()
-        return frozenset({Need.TEACHER_SAMPLED, Need.OLD_LOGPROBS} | reference | demonstrations)
+        return super().needs | reference | demonstrations
 
     def mix(self, group: int, size: int) -> GroupComposition:
-        return GroupComposition(max(size - self.demonstrations, 0), min(size, self.demonstrations))
+        return GroupComposition.with_demonstrations(size, self.demonstrations)
 
     def credit(self, batch: ScoredBatch, step: int) -> Credit:
-        advantage_BT = log_ratio_to_teacher(batch) * batch.teacher_mask_BT
+        advantage_BT = log_ratio_to_teacher(batch)
         # of a demonstration there is no pi_old: its old log-probability is 0, and so is its advantage
         return Credit(batch.mask_BT, advantage_BT.masked_fill(batch.off_policy_B[:, None], 0.0))
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
-        policy = self.surrogate(student, batch, credit, "teacher")
+        policy = super().loss(student, batch, credit)
         loss_BT, terms, demonstrated_B1 = policy.loss_BT, dict(policy.terms), batch.off_policy_B[:, None]
         if self.reference_kl:
             estimate_BT = reference_divergence(student, batch, self.reference_kl_estimator)

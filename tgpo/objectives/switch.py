@@ -37,8 +37,7 @@ class Switch(GRPO):
         if step > self.last_distilled:
             policy = super().credit(batch, step)
             return Credit(policy.mask_BT, policy.advantage_BT, None, {"loss/teacher_weight": 0.0})
-        advantage_BT = log_ratio_to_teacher(batch) * batch.teacher_mask_BT
-        return Credit(batch.mask_BT, advantage_BT, None, {"loss/teacher_weight": 1.0})
+        return Credit(batch.mask_BT, log_ratio_to_teacher(batch), None, {"loss/teacher_weight": 1.0})
 
     def loss(self, student: StudentScores, batch: ScoredBatch, credit: Credit) -> TokenLoss:
         if credit.scalars["loss/teacher_weight"]:

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from tgpo.functional.advantage import Mask, group_gate, guided
 from tgpo.functional.schedule import dual_ascent, linear_decay
-from tgpo.objectives.base import LinearWeight, Weight
+from tgpo.objectives.base import LinearWeight, Share, Weight
 from tgpo.objectives.grpo import GRPO, VARIANTS
 from tgpo.objectives.target import Target, choice, guidance
 from tgpo.types.batch import ScoredBatch
@@ -57,7 +57,7 @@ class TGPO(GRPO):
     until: Annotated[int, Field(ge=1)] | None = None
     weighting: Literal["schedule", "adaptive"] = "schedule"
     gate: bool = True
-    mismatch_budget: Annotated[float, Field(ge=0, le=1)] | None = None
+    mismatch_budget: Share | None = None
     dual_rate: Weight = 0.1
     _dual: dict[str, float] = field(init=False, repr=False, default_factory=dict)  # the controller: {"weight": w_k}
 

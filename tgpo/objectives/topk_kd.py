@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from tgpo.functional.divergence import LOG_OF_NOTHING, generalized_jsd, topk_distributions
-from tgpo.objectives.base import ObjectiveDefaults
+from tgpo.objectives.base import ObjectiveDefaults, Share
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, Need, Reduction
 from tgpo.types.scores import Credit, StudentScores, TokenLoss
@@ -38,7 +38,7 @@ class TopKKD(ObjectiveDefaults):
     tokens: Literal["student", "teacher", "union", "intersection"] = "student"
     topk: Annotated[int, Field(ge=1)] = 16
     tail: bool = True
-    beta: Annotated[float, Field(ge=0, le=1)] = 1.0
+    beta: Share = 1.0
     reduction: Reduction = Reduction.TOKEN
 
     @model_validator(mode="after")

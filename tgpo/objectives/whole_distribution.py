@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tgpo.objectives.base import ObjectiveDefaults
+from tgpo.objectives.base import ObjectiveDefaults, Share
 from tgpo.types.batch import ScoredBatch
 from tgpo.types.problem import STRICT, GroupComposition, Need, Reduction
 from tgpo.types.scores import Credit, StudentScores, TokenLoss
@@ -22,7 +20,7 @@ class WholeDistribution(ObjectiveDefaults):
     gradient. Detached: the teacher.
     """
 
-    on_policy_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
+    on_policy_fraction: Share = 1.0
     reduction: Reduction = Reduction.TOKEN
 
     @property

@@ -73,7 +73,7 @@ def teacher_plans(look: Inspection) -> tuple[TeacherPlan, ...]:
             name = "teacher" if len(look.teachers) == 1 else f"teacher {teacher.name}"
             average = ", an average" if options.weights == "ema" else ""
             plan = TeacherPlan(shape(look, role), options.backend, options.weights, name + average)
-            plans.setdefault((options.path, options.revision, str(options.config), options.weights), plan)
+            plans.setdefault(options.model_key, plan)
     return tuple(plans.values())
 
 

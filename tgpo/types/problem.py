@@ -91,3 +91,8 @@ class GroupComposition(NamedTuple):
 
     student: int
     demonstrations: int
+
+    @classmethod
+    def with_demonstrations(cls, size: int, demonstrations: int) -> GroupComposition:
+        """Returns a group of `size` responses of which so many, at most all, are demonstrations."""
+        return cls(max(size - demonstrations, 0), min(size, demonstrations))
